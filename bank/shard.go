@@ -1,0 +1,66 @@
+package bank
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+)
+
+// AppendShard appends part i of the book to dst in a form that [Ledger.LoadShard] reads: the accounts with their balances
+// and the ids with their references, each preceded by its count.
+func (l *Ledger) AppendShard(dst []byte, i int) []byte {
+	s := &l.shards[i]
+	dst = binary.AppendUvarint(dst, uint64(len(s.accounts)))
+	for account, balance := range s.accounts {
+		dst = appendText(dst, string(account))
+		dst = binary.AppendVarint(dst, int64(balance))
+	}
+	dst = binary.AppendUvarint(dst, uint64(s.ids.used))
+	for _, slot := range s.ids.slots {
+		if slot.fingerprint != 0 {
+			dst = binary.LittleEndian.AppendUint64(dst, slot.fingerprint)
+			dst = binary.LittleEndian.AppendUint64(dst, slot.ref)
+		}
+	}
+	return dst
+}
+
+// LoadShard sets part i of the book to what [Ledger.AppendShard] wrote when asOf was the last entry. Parts may have been
+// written at different entries: [Ledger.Post] passes over what a part already holds. Errors wrap [ErrEntry].
+func (l *Ledger) LoadShard(i int, asOf uint64, b []byte) error {
+	r := entryReader{rest: b}
+	loaded := shard{asOf: asOf}
+	n := r.uvarint()
+	if n > uint64(len(r.rest)) {
+		return fmt.Errorf("%w: a part of the book is cut short", ErrEntry)
+	}
+	loaded.accounts = make(map[Account]Amount, n)
+	for range n {
+		account := Account(r.text(maxAccount))
+		balance := Amount(r.varint())
+		if r.bad || l.shardOf(account) != &l.shards[i] {
+			return fmt.Errorf("%w: an account in the wrong part of the book", ErrEntry)
+		}
+		loaded.accounts[account] = balance
+	}
+	n = r.uvarint()
+	if r.bad || n > uint64(len(r.rest)) || uint64(len(r.rest)) != n*16 {
+		return fmt.Errorf("%w: the ids of a part of the book are cut short", ErrEntry)
+	}
+	loaded.ids.reserve(int(n))
+	for at := 0; at < len(r.rest); at += 16 {
+		slot := idSlot{binary.LittleEndian.Uint64(r.rest[at:]), binary.LittleEndian.Uint64(r.rest[at+8:])}
+		if slot.fingerprint>>(64-shardBits) != uint64(i) || slot.fingerprint == 0 {
+			return fmt.Errorf("%w: an id in the wrong part of the book", ErrEntry)
+		}
+		loaded.ids.put(slot)
+	}
+	l.shards[i] = loaded
+	return nil
+}
+
+// Resume makes seq, of the time at, the entry after which [Ledger.Post] goes on: the oldest that any loaded part was
+// written at. It is called after the parts are loaded and before the first Post.
+func (l *Ledger) Resume(seq uint64, at time.Time) {
+	l.seq, l.time = seq, at
+}
