@@ -1,0 +1,94 @@
+package bank_test
+
+import (
+	"errors"
+	"math/big"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"gateway/bank"
+)
+
+func TestAnAmountIsReadAsOneWritesIt(t *testing.T) {
+	good := map[string]bank.Amount{
+		"1": 100, "0.01": 1, "12.5": 1250, "12.50": 1250, "0.10": 10, "90071992547409.91": bank.MaxAmount,
+	}
+	for text, want := range good {
+		if got, err := bank.ParseAmount(text, 2); err != nil || got != want {
+			t.Errorf("%q is %d, %v; want %d", text, got, err, want)
+		}
+	}
+	bad := []string{
+		"", "0", "0.00", "-1", "+1", "1e2", "1.", ".5", "01", "00.5", "1.234", "1.000", "1,5", " 1", "1 ", "0x10", "١",
+		"90071992547409.92", "9007199254740992", "99999999999999999", "1..2", "1.2.3", "NaN", "inf", "1_000", "1\x00",
+		strings.Repeat("9", 400),
+	}
+	for _, text := range bad {
+		if got, err := bank.ParseAmount(text, 2); !errors.Is(err, bank.ErrAmount) {
+			t.Errorf("%q is %d, %v; want ErrAmount", text, got, err)
+		}
+	}
+	if got, err := bank.ParseAmount("9007199254740991", 0); err != nil || got != bank.MaxAmount {
+		t.Errorf("the greatest without decimals is %d, %v", got, err)
+	}
+	if got, err := bank.ParseAmount("9007199.254740991", 9); err != nil || got != bank.MaxAmount {
+		t.Errorf("the greatest with nine decimals is %d, %v", got, err)
+	}
+	if _, err := bank.ParseAmount("1.0", 0); err == nil {
+		t.Error("a bank without decimals took 1.0")
+	}
+}
+
+func TestAFormattedBalanceReadsBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		decimals := rapid.IntRange(0, bank.MaxDecimals).Draw(t, "decimals")
+		a := bank.Amount(rapid.Int64Range(-int64(bank.MaxAmount), int64(bank.MaxAmount)).Draw(t, "amount"))
+		text := a.Format(decimals)
+		back, err := bank.ParseBalance(text, decimals)
+		if err != nil || back != a {
+			t.Fatalf("%d is written %q and read %d, %v", a, text, back, err)
+		}
+		exact := new(big.Rat).SetFrac(big.NewInt(int64(a)), new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil))
+		if want := exact.FloatString(decimals); text != want {
+			t.Fatalf("%d with %d decimals is written %q, want %q", a, decimals, text, want)
+		}
+	})
+}
+
+func TestARateIsAppliedExactlyAndRoundedHalfToEven(t *testing.T) {
+	for _, text := range []string{"", "0", "0.000", "-1", "+1", ".1", "1.", "01", "1e1", "1234567890.12", "x"} {
+		if _, err := bank.ParseRate(text); !errors.Is(err, bank.ErrRate) {
+			t.Errorf("rate %q: %v, want ErrRate", text, err)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`(0|[1-9][0-9]{0,1})\.[0-9]{0,8}[1-9]`).Draw(t, "rate")
+		a := rapid.Int64Range(0, int64(bank.MaxAmount)).Draw(t, "amount")
+		rate, err := bank.ParseRate(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, fits := rate.Of(bank.Amount(a))
+		exact, _ := new(big.Rat).SetString(text)
+		want := halfEven(exact.Mul(exact, new(big.Rat).SetInt64(a)))
+		if fits != (want.Cmp(big.NewInt(int64(bank.MaxAmount))) <= 0) {
+			t.Fatalf("%s of %d fits: %v; it is %d", text, a, fits, want)
+		}
+		if fits && int64(got) != want.Int64() {
+			t.Fatalf("%s of %d is %d, want %d", text, a, got, want)
+		}
+	})
+}
+
+// halfEven rounds by the text of the exact value, unlike the code it checks.
+func halfEven(r *big.Rat) *big.Int {
+	floor := new(big.Int).Div(r.Num(), r.Denom())
+	fraction := new(big.Rat).Sub(r, new(big.Rat).SetInt(floor))
+	switch c := fraction.Cmp(big.NewRat(1, 2)); {
+	case c > 0, c == 0 && floor.Bit(0) == 1:
+		floor.Add(floor, big.NewInt(1))
+	}
+	return floor
+}
