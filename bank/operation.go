@@ -69,12 +69,15 @@ func (a Account) Valid() bool {
 		return false
 	}
 	for i := 1; i < len(a); i++ {
-		if c := a[i]; !alphanumeric(c) && c != '.' && c != '_' && c != ':' && c != '@' && c != '-' {
+		if c := a[i]; c >= 128 || accountBytes[c/64]>>(c%64)&1 == 0 {
 			return false
 		}
 	}
 	return true
 }
+
+// accountBytes has a bit set for each byte that an account may have after its first: [A-Za-z0-9._:@-].
+var accountBytes = [2]uint64{0x07ff600000000000, 0x07fffffe87ffffff}
 
 // House reports whether the account is one of the bank's own, which may be negative.
 func (a Account) House() bool { return len(a) > 0 && a[0] == '@' }
