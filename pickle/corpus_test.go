@@ -156,13 +156,18 @@ func sameFloat(a, b float64) bool {
 // floatText checks the promise of Value.Text for a Float.
 func floatText(v pickle.Value) error {
 	back, err := strconv.ParseFloat(v.Text, 64)
+	size := math.Abs(v.Float)
+	finite := size <= math.MaxFloat64
+	exponent := finite && (size >= 1e21 || size < 1e-21 && size > 0)
 	switch {
 	case err != nil:
 		return err
 	case !sameFloat(back, v.Float):
 		return fmt.Errorf("text %q reads back as another number", v.Text)
-	case strings.ContainsAny(v.Text, "eEN+") || strings.Contains(v.Text, "I"):
+	case finite && strings.Contains(v.Text, "e") != exponent, len(v.Text) > 42:
 		return fmt.Errorf("text %q is not plain", v.Text)
+	case !finite && v.Text != "nan" && v.Text != "inf" && v.Text != "-inf":
+		return fmt.Errorf("text %q is not Python's", v.Text)
 	}
 	return nil
 }

@@ -34,8 +34,8 @@ func encodable() []pickle.Value {
 		text  string
 	}{
 		{0, "0"}, {math.Copysign(0, -1), "-0"}, {20, "20"}, {12.5, "12.5"}, {-0.1, "-0.1"}, {0.30000000000000004, "0.30000000000000004"},
-		{1e-7, "0.0000001"}, {1e21, "1000000000000000000000"}, {math.Inf(1), "inf"}, {math.Inf(-1), "-inf"},
-		{math.SmallestNonzeroFloat64, "0." + strings.Repeat("0", 323) + "5"},
+		{1e-7, "0.0000001"}, {1e21, "1e+21"}, {1e-21, "0.000000000000000000001"}, {1e-22, "1e-22"}, {math.Inf(1), "inf"}, {math.Inf(-1), "-inf"},
+		{999999999999999868928, "999999999999999900000"}, {-math.SmallestNonzeroFloat64, "-5e-324"}, {math.MaxFloat64, "1.7976931348623157e+308"},
 	} {
 		values = append(values, pickle.Value{Kind: pickle.Float, Text: f.text, Float: f.float})
 	}

@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"math"
 	"strconv"
 	"sync"
 )
@@ -210,13 +211,22 @@ func boolText(b bool) string {
 
 // appendFloat appends the text of a Float as Value.Text promises it.
 func appendFloat(dst []byte, f float64) []byte {
+	size := math.Abs(f)
 	switch {
-	case f != f:
+	case math.IsNaN(f):
 		return append(dst, "nan"...)
-	case f-f != 0 && f > 0:
+	case math.IsInf(f, 1):
 		return append(dst, "inf"...)
-	case f-f != 0:
+	case math.IsInf(f, -1):
 		return append(dst, "-inf"...)
+	case size != 0 && (size < smallestPlain || size >= largestPlain):
+		return strconv.AppendFloat(dst, f, 'e', -1, 64)
 	}
 	return strconv.AppendFloat(dst, f, 'f', -1, 64)
 }
+
+// Floats from smallestPlain up to largestPlain are written without an exponent. Others would take up to 327 bytes each.
+const (
+	smallestPlain = 1e-21
+	largestPlain  = 1e21
+)

@@ -162,7 +162,7 @@ func (d *decoder) unicodeLine() error {
 	return ErrIncomplete
 }
 
-// hexRune reads a character of so many hexadecimal digits. Every digit narrows what it may become, and once only
+// hexRune reads a character of so many hexadecimal digits, lower-case as Python writes them. Every digit narrows what it may become, and once only
 // surrogates or characters above highest are left it is refused.
 func hexRune(rest []byte, digits int, highest int64) (rune, error) {
 	var v int64
@@ -190,8 +190,6 @@ func hexDigit(c byte) (int64, bool) {
 		return int64(c - '0'), true
 	case c >= 'a' && c <= 'f':
 		return int64(c-'a') + 10, true
-	case c >= 'A' && c <= 'F':
-		return int64(c-'A') + 10, true
 	}
 	return 0, false
 }

@@ -21,8 +21,9 @@ const (
 type Value struct {
 	Kind Kind
 	// Text is the content of a Str or Bytes, "True" or "False" of a Bool, and the number as text otherwise. Int: decimal
-	// digits after an optional '-', no leading zeros. Float: the shortest decimal digits that read back equal, never with
-	// an exponent, or "nan", "inf", "-inf". Decimal: the string that was pickled, unjudged.
+	// digits after an optional '-', no leading zeros. Float: the shortest decimal digits that read back equal, with an
+	// exponent (e+21) only from 1e21 on and below 1e-21, or "nan", "inf", "-inf". Decimal: the string that was pickled,
+	// unjudged.
 	Text string
 	// Float is the number of a Float.
 	Float float64
