@@ -21,12 +21,22 @@ type Ledger struct {
 	shards  [Shards]shard
 	seq     uint64
 	time    time.Time // of entry seq
+	// loaded is the greatest asOf of the parts: only entries up to there may be in a part already.
+	loaded uint64
+	// recent are the two accounts looked up last, by which Post finds again what Decide has just found.
+	recent [2]recentAccount
+	oldest int // the index in recent to replace next
+}
+
+type recentAccount struct {
+	account Account
+	balance *Amount
 }
 
 // shard is a part of the book. asOf is the seq of the last entry it holds when it was loaded from a snapshot: entries up to
 // there are not applied to it again.
 type shard struct {
-	accounts map[Account]Amount
+	accounts map[Account]*Amount // a pointer stays the account's as long as the ledger lives
 	ids      idTable
 	asOf     uint64
 }
@@ -65,15 +75,32 @@ func (l *Ledger) Time() time.Time { return l.time }
 
 // Balance returns an account's balance and whether it is open.
 func (l *Ledger) Balance(account Account) (Amount, bool) {
-	balance, open := l.shardOf(account).accounts[account]
-	return balance, open
+	if balance := l.find(account); balance != nil {
+		return *balance, true
+	}
+	return 0, false
+}
+
+// find returns where the account's balance is, or nil: it is not open.
+func (l *Ledger) find(account Account) *Amount {
+	for i := range l.recent {
+		if r := &l.recent[i]; r.balance != nil && r.account == account {
+			return r.balance
+		}
+	}
+	balance := l.shardOf(account).accounts[account]
+	if balance != nil {
+		l.recent[l.oldest] = recentAccount{account, balance}
+		l.oldest ^= 1
+	}
+	return balance
 }
 
 // Each calls f for every account, in no order.
 func (l *Ledger) Each(f func(Account, Amount)) {
 	for i := range l.shards {
 		for account, balance := range l.shards[i].accounts {
-			f(account, balance)
+			f(account, *balance)
 		}
 	}
 }
@@ -297,18 +324,23 @@ func (l *Ledger) Post(e *Entry, ref uint64) error {
 }
 
 func (l *Ledger) apply(p *Posting, seq uint64) error {
-	s := l.shardOf(p.Account)
-	if s.asOf >= seq {
+	if seq <= l.loaded && l.shardOf(p.Account).asOf >= seq {
 		return nil
 	}
-	balance, ok := s.accounts[p.Account].add(p.Amount)
-	if !ok || (!p.Account.House() && (balance < 0 || balance > MaxAmount)) {
+	balance := l.find(p.Account)
+	if balance == nil {
+		s := l.shardOf(p.Account)
+		if s.accounts == nil {
+			s.accounts = make(map[Account]*Amount)
+		}
+		balance = new(Amount)
+		s.accounts[p.Account] = balance
+	}
+	sum, ok := balance.add(p.Amount)
+	if !ok || (!p.Account.House() && (sum < 0 || sum > MaxAmount)) {
 		return fmt.Errorf("%w: entry %d leaves an account outside its bounds", ErrBroken, seq)
 	}
-	if s.accounts == nil {
-		s.accounts = make(map[Account]Amount)
-	}
-	s.accounts[p.Account] = balance
+	*balance = sum
 	return nil
 }
 

@@ -13,7 +13,7 @@ func (l *Ledger) AppendShard(dst []byte, i int) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(s.accounts)))
 	for account, balance := range s.accounts {
 		dst = appendText(dst, string(account))
-		dst = binary.AppendVarint(dst, int64(balance))
+		dst = binary.AppendVarint(dst, int64(*balance))
 	}
 	dst = binary.AppendUvarint(dst, uint64(s.ids.used))
 	for _, slot := range s.ids.slots {
@@ -34,14 +34,15 @@ func (l *Ledger) LoadShard(i int, asOf uint64, b []byte) error {
 	if n > uint64(len(r.rest)) {
 		return fmt.Errorf("%w: a part of the book is cut short", ErrEntry)
 	}
-	loaded.accounts = make(map[Account]Amount, n)
-	for range n {
+	loaded.accounts = make(map[Account]*Amount, n)
+	balances := make([]Amount, n) // one allocation for all
+	for k := range balances {
 		account := Account(r.text(maxAccount))
-		balance := Amount(r.varint())
+		balances[k] = Amount(r.varint())
 		if r.bad || l.shardOf(account) != &l.shards[i] {
 			return fmt.Errorf("%w: an account in the wrong part of the book", ErrEntry)
 		}
-		loaded.accounts[account] = balance
+		loaded.accounts[account] = &balances[k]
 	}
 	n = r.uvarint()
 	if r.bad || n > uint64(len(r.rest)) || uint64(len(r.rest)) != n*16 {
@@ -56,6 +57,8 @@ func (l *Ledger) LoadShard(i int, asOf uint64, b []byte) error {
 		loaded.ids.put(slot)
 	}
 	l.shards[i] = loaded
+	l.loaded = max(l.loaded, asOf)
+	l.recent = [2]recentAccount{}
 	return nil
 }
 
