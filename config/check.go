@@ -1,0 +1,133 @@
+package config
+
+import (
+	"cmp"
+	"strings"
+	"unicode"
+)
+
+// check tells every value and every combination of values that is impossible, and fills in what depends on others.
+func (r *reader) check(c *Config) {
+	r.checkBank(c.Bank)
+	r.checkLedger(c.Ledger)
+	r.checkTopics(c.MQTT)
+	oneOf(r, "auth.anonymous", c.Auth.Anonymous, Loopback, Never)
+	r.checkUsers(c)
+	r.checkListeners(c)
+	r.checkLimits(c.Limits)
+	oneOf(r, "log.format", c.Log.Format, LogText, LogJSON)
+}
+
+func (r *reader) checkBank(b Bank) {
+	within(r, "bank.decimals", b.Decimals, 0, MaxDecimals)
+	const first, every, hold = "bank.investment.first_after", "bank.investment.every", "bank.investment.hold"
+	within(r, first, b.Investment.FirstAfter, MinDuration, MaxInvestment)
+	within(r, every, b.Investment.Every, MinDuration, MaxInvestment)
+	within(r, hold, b.Investment.Hold, MinDuration, MaxInvestment)
+	if r.sound(every, hold) && b.Investment.Hold >= b.Investment.Every {
+		at := hold
+		if !r.given(hold) {
+			at = every
+		}
+		r.problem(at, "hold (%v) must be shorter than every (%v), or operations would wait for ever",
+			b.Investment.Hold, b.Investment.Every)
+	}
+}
+
+func (r *reader) checkLedger(l Ledger) {
+	oneOf(r, "ledger.engine", l.Engine, Embedded, Memory)
+	if l.Path == "" || strings.ContainsRune(l.Path, 0) {
+		r.problem("ledger.path", "must be the path of a directory, such as data")
+	}
+}
+
+func (r *reader) checkLimits(l Limits) {
+	within(r, "limits.connections", l.Connections, 1, MaxConnections)
+	within(r, "limits.message", l.Message, MinMessage, MaxMessage)
+	within(r, "limits.read_timeout", l.ReadTimeout, MinDuration, MaxReadTimeout)
+	within(r, "limits.idle_timeout", l.IdleTimeout, MinDuration, MaxIdleTimeout)
+	within(r, "limits.in_flight", l.InFlight, 1, MaxInFlight)
+	within(r, "limits.rate", l.Rate, 0, MaxOperationRate)
+}
+
+// checkTopics holds the replies apart from the operations: what lies below a client's reply topic is its own, too.
+func (r *reader) checkTopics(m MQTT) {
+	const operations, replies = "mqtt.operations_topic", "mqtt.replies_topic"
+	r.checkTopic(operations, m.OperationsTopic)
+	if strings.Contains(m.OperationsTopic, ClientID) {
+		r.problem(operations, "must not contain %s: all clients publish to the same topic", ClientID)
+	}
+	r.checkTopic(replies, m.RepliesTopic)
+	levels := strings.Split(m.RepliesTopic, "/")
+	ids := 0
+	for _, level := range levels {
+		if level == ClientID {
+			ids++
+		}
+	}
+	if ids != 1 || strings.Count(m.RepliesTopic, "{") != 1 || strings.Count(m.RepliesTopic, "}") != 1 {
+		r.problem(replies, "must contain %s once, as a whole level, such as bank/replies/%[1]s", ClientID)
+	}
+	if !r.sound(operations, replies) {
+		return
+	}
+	asked := strings.Split(m.OperationsTopic, "/")
+	if len(asked) < len(levels) {
+		return
+	}
+	for i, level := range levels {
+		if level != ClientID && level != asked[i] {
+			return
+		}
+	}
+	at := replies
+	if !r.given(replies) {
+		at = operations
+	}
+	r.problem(at, "the replies topic %s covers the operations topic %s; put them apart, such as bank/ops and bank/replies/%s",
+		r.quote(replies, m.RepliesTopic), r.quote(operations, m.OperationsTopic), ClientID)
+}
+
+func (r *reader) checkTopic(path, topic string) {
+	const idBytes = 64 // of the longest client id
+	length := len(strings.ReplaceAll(topic, ClientID, strings.Repeat("x", idBytes)))
+	switch {
+	case topic == "":
+		r.problem(path, "must be a topic, such as bank/ops")
+	case strings.ContainsAny(topic, "+#"):
+		r.problem(path, "must be one topic, without the wildcards + and #, not %s", r.quote(path, topic))
+	case strings.HasPrefix(topic, "$"):
+		r.problem(path, "must not begin with $, which is the broker's own")
+	case strings.ContainsFunc(topic, unicode.IsControl):
+		r.problem(path, "must not contain control characters")
+	case length > MaxTopicBytes:
+		r.problem(path, "must be at most %d bytes, with a client id of %d in it", MaxTopicBytes, idBytes)
+	case strings.Count(topic, "/") >= MaxTopicLevels:
+		r.problem(path, "must have at most %d levels", MaxTopicLevels)
+	}
+}
+
+// within tells a value below low or above high.
+func within[T cmp.Ordered](r *reader, path string, value, low, high T) {
+	if value < low || value > high {
+		r.problem(path, "must be from %v to %v, not %v", low, high, value)
+	}
+}
+
+// oneOf tells a value that is none of the names.
+func oneOf[T ~string](r *reader, path string, value T, names ...T) {
+	list := make([]string, len(names))
+	for i, name := range names {
+		if value == name {
+			return
+		}
+		list[i] = string(name)
+	}
+	last := len(list) - 1
+	choice := strings.Join(list[:last], ", ") + " or " + list[last]
+	if !r.given(path) {
+		r.problem(path, "is missing; write %s", choice)
+		return
+	}
+	r.problem(path, "must be %s, not %s", choice, r.quote(path, string(value)))
+}
