@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/term"
+)
+
+// The cost of a password's hash: the least that OWASP's password storage cheat sheet asks of Argon2id.
+const (
+	argonMemoryKiB = 19456
+	argonPasses    = 2
+	argonThreads   = 1
+	argonSaltBytes = 16
+	argonKeyBytes  = 32
+
+	// maxPasswordBytes bounds a password, so that a file piped in by mistake is refused.
+	maxPasswordBytes = 1024
+)
+
+const passwdAbout = `On a terminal it asks twice and shows nothing. From a pipe it reads one line.
+Put the hash into config.yaml, as the password of one of auth.users, or into a
+file that only the gateway's user may read, and name that in password_file.
+
+Examples:
+
+  gateway passwd
+  gateway passwd < password.txt
+`
+
+func passwdCommand() command {
+	return command{
+		name:    "passwd",
+		summary: "Read a password, print its hash for config.yaml.",
+		about:   passwdAbout,
+		flags: func(*flag.FlagSet) func(context.Context, *environment, []string) int {
+			return func(_ context.Context, env *environment, _ []string) int {
+				password, err := readPassword(env)
+				if err != nil {
+					env.complain("passwd: %v", err)
+					return exitRefused
+				}
+				fmt.Fprintln(env.stdout, hashPassword(password))
+				return exitDone
+			}
+		},
+	}
+}
+
+// hashPassword returns the Argon2id hash of a password under a new salt, in the PHC string format.
+func hashPassword(password []byte) string {
+	salt := make([]byte, argonSaltBytes)
+	rand.Read(salt) // never fails: it ends the process instead
+	key := argon2.IDKey(password, salt, argonPasses, argonMemoryKiB, argonThreads, argonKeyBytes)
+	encoding := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version,
+		argonMemoryKiB, argonPasses, argonThreads, encoding.EncodeToString(salt), encoding.EncodeToString(key))
+}
+
+// readPassword asks for a password twice on a terminal, or reads one line.
+func readPassword(env *environment) ([]byte, error) {
+	terminal, ok := env.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(terminal.Fd())) {
+		return readPasswordLine(env.stdin)
+	}
+	first, err := promptPassword(env, terminal, "Password: ")
+	if err != nil {
+		return nil, err
+	}
+	second, err := promptPassword(env, terminal, "Again: ")
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(first, second) {
+		return nil, errors.New("the two are not the same")
+	}
+	return first, nil
+}
+
+func promptPassword(env *environment, terminal *os.File, prompt string) ([]byte, error) {
+	fmt.Fprint(env.stderr, prompt)
+	password, err := term.ReadPassword(int(terminal.Fd()))
+	fmt.Fprintln(env.stderr)
+	if err != nil {
+		return nil, fmt.Errorf("read the password: %w", err)
+	}
+	return password, checkPassword(password)
+}
+
+// readPasswordLine reads the only line of in, without its end.
+func readPasswordLine(in io.Reader) ([]byte, error) {
+	r := bufio.NewReader(io.LimitReader(in, maxPasswordBytes+3)) // the line's end, and one byte to see that there is more
+	line, err := r.ReadBytes('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read the password: %w", err)
+	}
+	if _, err := r.ReadByte(); err == nil && len(line) <= maxPasswordBytes {
+		return nil, errors.New("there is more than one line")
+	}
+	line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+	return line, checkPassword(line)
+}
+
+func checkPassword(password []byte) error {
+	switch {
+	case len(password) == 0:
+		return errors.New("the password is empty")
+	case len(password) > maxPasswordBytes:
+		return fmt.Errorf("the password is longer than %d bytes", maxPasswordBytes)
+	}
+	return nil
+}
