@@ -65,13 +65,19 @@ func (s *msgpackScanner) next(v *value) error {
 		v.kind = number
 		v.text, err = s.number(code)
 	}
-	if err == nil && v.kind.container() && uint(v.size) > MaxMessage {
-		return tooLarge()
-	}
 	return incomplete(err)
 }
 
-func (s *msgpackScanner) more(c container, count int) (bool, error) { return count < c.size, nil }
+// more believes the number of items that a container declares no further than a message could hold them.
+func (s *msgpackScanner) more(c container, count int) (bool, error) {
+	if c.kind == mapping && uint(c.size) > maxKeys {
+		return false, tooManyKeys()
+	}
+	if uint(c.size) > MaxMessage {
+		return false, tooLarge()
+	}
+	return count < c.size, nil
+}
 
 func (s *msgpackScanner) key() ([]byte, error) {
 	code, err := s.dec.PeekCode()

@@ -7,9 +7,6 @@ import (
 	"gateway/bank"
 )
 
-// timeLayout is RFC 3339 in UTC with microseconds, so that times sort as texts.
-const timeLayout = "2006-01-02T15:04:05.000000Z"
-
 // view is a reply in the words that all formats share, in the order of the reply map. An empty text is a field left out;
 // time, like seq, is told of what was done and of refusals that have an entry.
 type view struct {
@@ -42,7 +39,7 @@ func viewOf(r *bank.Reply, decimals int) view {
 	}
 	end := len(b)
 	if v.hasSeq && !r.Time.IsZero() {
-		b = r.Time.UTC().AppendFormat(b, timeLayout)
+		b = appendTime(b, r.Time)
 	}
 	s := string(b)
 	v.balance, v.time = s[:end], s[end:]

@@ -24,7 +24,7 @@ type scanner interface {
 	reset(b []byte)
 	// offset returns how many bytes have been read.
 	offset() int
-	// next reads a scalar, or opens a map or list.
+	// next reads a scalar, or opens a map or list. It sets the kind of v as soon as that is known, even if an error follows.
 	next(v *value) error
 	// more reports whether the open container c, of which count items were read, has another one.
 	more(c container, count int) (bool, error)
@@ -68,9 +68,10 @@ type reader struct {
 func (r *reader) read(b []byte, t target) (n int, err error) {
 	b = b[:min(len(b), MaxMessage)]
 	r.scan.reset(b)
-	r.keys, r.wrong = r.keys[:0], ""
-	if err = r.scan.next(&r.passed); err == nil && r.passed.kind != mapping {
-		err = malformed("an operation is a map; send one")
+	r.keys, r.wrong, r.passed = r.keys[:0], "", value{}
+	err = r.scan.next(&r.passed)
+	if r.passed.given() && r.passed.kind != mapping {
+		return 0, malformed("an operation is a map; send one")
 	}
 	if err == nil {
 		err = r.items(t, r.passed.container(), inMessage, 1)
@@ -134,7 +135,7 @@ func (r *reader) key(t target, at place, outer int) (*value, error) {
 		return nil, err
 	}
 	if len(r.keys)-outer == maxKeys {
-		return nil, malformed("too many fields; send an operation")
+		return nil, tooManyKeys()
 	}
 	repeated := false
 	for _, known := range r.keys[outer:] {
@@ -163,6 +164,8 @@ func (r *reader) fault(wrong string) {
 		r.wrong = wrong
 	}
 }
+
+func tooManyKeys() *Fault { return malformed("too many fields; send an operation") }
 
 // scratch returns memory of a finished message for the next one.
 func scratch(used []byte) []byte {
