@@ -117,7 +117,8 @@ type Fault struct {
 	Code bank.Code
 	// Detail says what to do about it. It holds nothing of the message.
 	Detail string
-	// ID is the id of a message that was whole and had a valid one; a lost message is answered without.
+	// ID is the id of a message that was whole and had one that is valid; a lost message is answered without, and so is one
+	// with a repeated field, which may have had two.
 	ID string
 }
 

@@ -83,8 +83,8 @@ func (f *fields) operation(op *bank.Operation, decimals int, wrong string) *Faul
 	if fault == nil {
 		return nil
 	}
-	if f.id.kind == text && bank.ValidID(string(f.id.text)) {
-		fault.ID = string(f.id.text)
+	if id := f.id.short(); wrong != faultRepeated && bank.ValidID(id) {
+		fault.ID = id
 	}
 	*op = bank.Operation{Kind: op.Kind}
 	return fault

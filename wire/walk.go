@@ -61,7 +61,7 @@ type reader struct {
 	scan   scanner
 	keys   [][]byte // of the maps that are open, those of the outermost first
 	passed value    // the last value that was passed over
-	wrong  string   // what is wrong with the shape of the message, the first such thing
+	wrong  string   // what is wrong with the shape of the message
 }
 
 // read reads one message, a map, from the front of b. The values in t are valid until the next read.
@@ -159,8 +159,9 @@ func (r *reader) key(t target, at place, outer int) (*value, error) {
 	return to, nil
 }
 
+// fault keeps the first thing that is wrong. A repeated field outranks the others: it leaves open what was meant.
 func (r *reader) fault(wrong string) {
-	if r.wrong == "" {
+	if r.wrong == "" || wrong == faultRepeated {
 		r.wrong = wrong
 	}
 }
