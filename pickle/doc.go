@@ -3,7 +3,7 @@
 // that are recognised and replaced by the value they stand for.
 //
 // A message is an instance of an allowed class with scalar attributes, or a dict with string keys whose values are
-// scalars or dicts of scalars. [Reader.Decode] takes what any CPython (2.3 to 3.14, protocols 0 to 5) writes for those;
+// scalars or dicts of scalars. [Reader.Decode] takes what any CPython (2.7 and 3, protocols 0 to 5) writes for those;
 // [AppendTrue] and [AppendDict] write protocol 2, which all of them read.
 //
 // Caveats. Old-style Python 2 classes (INST, OBJ) are refused. So is whatever no pickler writes for these values, even

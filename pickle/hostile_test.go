@@ -66,6 +66,13 @@ func bombsOfCalls() []bomb {
 		{"Decimal of an integer", newState + "cdecimal\nDecimal\nK\x01", "\x85", "R."},
 		{"Decimal of two", newState + "cdecimal\nDecimal\n(S'1'\nS'2'\n", "t", "R."},
 		{"bytes of a huge size", newState + "c__builtin__\nbytes\nJ\xff\xff\xff\x7f", "\x85", "R."},
+		{"Decimal of a class", "cdecimal\nDecimal\n(cdominio.Operacao\nSaldo\nc__builtin__\nobject\nNt", "R", "."},
+		{"Decimal of two strings", newState + "cdecimal\nDecimal\nV1\nVlatin1\n\x86", "R", "."},
+		{"_reconstructor of a string", "ccopy_reg\n_reconstructor\nS'1'\n\x85", "R", "."},
+		{"encode of one string", newState + "c_codecs\nencode\nV1\n\x85", "R", "."},
+		{"encode of nothing", newState + "c_codecs\nencode\n)", "R", "."},
+		{"bytes of two strings", newState + "c__builtin__\nbytes\nV1\nVlatin1\n\x86", "R", "."},
+		{"encode to U+0100", newState + "c_codecs\nencode\nV\\u0100\nVlatin1\n\x86", "R", "."},
 		{"bytes of a string", newState + "c__builtin__\nbytes\nS'1'\n\x85", "R", "."},
 		{"encode by another codec", newState + "c_codecs\nencode\nV1\nVzip\n", "\x86", "R."},
 		{"encode beyond latin1", newState + "c_codecs\nencode\nV\\u20ac\nVlatin1\n\x86", "R", "."},
@@ -166,10 +173,10 @@ func bombsOfTexts() []bomb {
 		{"STRING without quotes", "S", "a", "\n."}, {"STRING of mixed quotes", "S'a\"", "\n", "."}, {"STRING of an open quote", "S'", "\n", "."},
 		{"STRING going on after the quote", "S'a'", "b", "'\n."}, {"STRING not ASCII", "S'", "\xe9", "'\n."},
 		{"STRING escaped beyond ASCII", "S'\\x", "8", "0'\n."}, {"STRING of a bad escape", "S'\\", "q", "'\n."}, {"STRING in octal", "S'\\", "0", "00'\n."},
-		{"STRING of a bad digit", "S'\\x4", "g", "'\n."}, {"STRING with a control", "S'", "\x00", "'\n."},
-		{"BINSTRING not ASCII", "T\x02\x00\x00\x00a", "\xe9", "."}, {"SHORT_BINSTRING not ASCII", "U\x02a", "\xff", "."},
+		{"STRING of a bad digit", "S'\\x4", "g", "'\n."}, {"STRING with a delete", "S'", "\x7f", "'\n."}, {"STRING with a unit separator", "S'", "\x1f", "'\n."}, {"STRING with a control", "S'", "\x00", "'\n."},
+		{"BINSTRING not ASCII", "T\x02\x00\x00\x00a", "\xe9", "."}, {"SHORT_BINSTRING of U+0080", "U\x02a", "\x80", "."}, {"SHORT_BINSTRING not ASCII", "U\x02a", "\xff", "."},
 		{"UNICODE of a bad escape", "V\\", "n", "\n."}, {"UNICODE of a high surrogate", "V\\ud", "8", "3d\n."},
-		{"UNICODE of a low surrogate", "V\\ud", "c", "00\n."}, {"UNICODE beyond Unicode", "V\\U001", "1", "0000\n."}, {"UNICODE far beyond", "V\\U", "1", "0000000\n."},
+		{"UNICODE of the last surrogate", "V\\ud", "f", "ff\n."}, {"UNICODE of a low surrogate", "V\\ud", "c", "00\n."}, {"UNICODE beyond Unicode", "V\\U001", "1", "0000\n."}, {"UNICODE far beyond", "V\\U", "1", "0000000\n."},
 		{"UNICODE in capitals", "V\\u00", "C", "9\n."}, {"UNICODE of a bad digit", "V\\u00", "\n", "."},
 		{"BINUNICODE not UTF-8", "X\x02\x00\x00\x00", "\xff", "a."}, {"BINUNICODE overlong", "X\x02\x00\x00\x00", "\xc0", "\x80."},
 		{"BINUNICODE of a surrogate", "X\x03\x00\x00\x00\xed", "\xa0", "\x80."}, {"BINUNICODE cut in a character", "X\x01\x00\x00\x00", "\xc3", "."},
@@ -202,11 +209,40 @@ func TestBombs(t *testing.T) {
 				t.Fatalf("%q: took %d, error %v, want ErrMalformed", refused, n, first)
 			}
 			for _, more := range []string{b.rest, ".", strings.Repeat("\n", 5000), legal} {
-				if _, _, err := reader.Decode([]byte(refused + more)); !errors.Is(err, pickle.ErrMalformed) {
-					t.Errorf("%q and more: error %v, want ErrMalformed", refused, err)
+				if _, _, err := reader.Decode([]byte(refused + more)); err == nil || err.Error() != first.Error() {
+					t.Errorf("%q and %.20q: error %v, want %v", refused, more, err, first)
 				}
 			}
 		})
+	}
+}
+
+// TestRefusalTells checks that a refusal names the opcode whose arguments were bad, where that stands, and nothing more.
+func TestRefusalTells(t *testing.T) {
+	reader := pickle.NewReader(classes())
+	for _, r := range []struct {
+		message string
+		opcode  byte
+		offset  int
+	}{
+		{"}Sx", 'S', 1}, {"}S'\x00", 'S', 1}, {"}S'\\q", 'S', 1}, {"}S'\\xg", 'S', 1}, {"}S'a'b", 'S', 1},
+		{"}V\\n", 'V', 1}, {"}V\\ug", 'V', 1}, {"}V\\ud8", 'V', 1}, {"}V" + strings.Repeat("N", pickle.MaxText+1), 'V', 1},
+		{"}X\x01\x00\x00\x00\xff", 'X', 1}, {"}U\x01\xff", 'U', 1}, {"}S'" + strings.Repeat("x", pickle.MaxText+1), 'S', 1}, {"}T\xff\xff", 'T', 1}, {"}C\x01", 0, 0}, {"}B\x00\x05", 'B', 1},
+		{"}I00N", 'I', 1}, {"}I(", 'I', 1}, {"}L1N", 'L', 1}, {"}F}", 'F', 1}, {"}F1e999\n", 'F', 1}, {"}\x8b\xff\xff", 0x8b, 1},
+		{"}cN", 'c', 1}, {"}cdecimal\nN", 'c', 1}, {"\x80N", 0x80, 0}, {"}\x80", 0x80, 1}, {"}\x95NNN", 0x95, 1},
+		{"}g(", 'g', 1}, {"}pN", 'p', 1}, {"}q\xff", 'q', 1}, {"}N.", '.', 2},
+	} {
+		_, _, err := reader.Decode([]byte(r.message))
+		if r.opcode == 0 {
+			if err != pickle.ErrIncomplete {
+				t.Errorf("%q: error %v, want ErrIncomplete", r.message, err)
+			}
+			continue
+		}
+		want := fmt.Sprintf("pickle: malformed message: opcode 0x%02x at byte %d: ", r.opcode, r.offset)
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%.20q: error %v, want %s…", r.message, err, want)
+		}
 	}
 }
 

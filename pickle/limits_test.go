@@ -169,3 +169,64 @@ func TestLongSpellings(t *testing.T) {
 		}
 	}
 }
+
+// TestTextSpellings reads every spelling of a string at the borders of what it may hold.
+func TestTextSpellings(t *testing.T) {
+	reader := pickle.NewReader(nil)
+	for message, want := range map[string]string{
+		"S''\n":                                  "",
+		"S' ~'\n":                                " ~",
+		"S\"it's\"\n":                            "it's",
+		`S'\\\'\"\n\r\t'` + "\n":                 "\\'\"\n\r\t",
+		`S'\x00\x1a\x7f\x0f'` + "\n":             "\x00\x1a\x7f\x0f",
+		"T\x01\x00\x00\x00\x7f":                  "\x7f",
+		"U\x02\x00\n":                            "\x00\n",
+		"V\n":                                    "",
+		"V\x00\r\x7f\x80\xff\n":                  "\x00\r\x7f\u0080\u00ff",
+		`V\u005c\u000a` + "\n":                   "\\\n",
+		`V\u0000\u09af\u20ac` + "\n":             "\x00\u09af\u20ac",
+		`V\ud7ff\ue000\uffff` + "\n":             "\ud7ff\ue000\uffff",
+		`V\U0001f600\U0010ffff\U00000041` + "\n": "\U0001f600\U0010ffffA",
+		"X\x04\x00\x00\x00\U0010ffff":            "\U0010ffff",
+		"\x8c\x03\ud7ff":                         "\ud7ff",
+	} {
+		v, _, err := reader.Decode([]byte(one(message)))
+		if err != nil || v.Items[0].Value.Kind != pickle.Str || v.Items[0].Value.Text != want {
+			t.Errorf("%q: %+v, error %v, want %q", message, v, err, want)
+		}
+	}
+}
+
+// TestBytesSpellings reads the bytes of protocols 3 to 5 and what the older ones say instead.
+func TestBytesSpellings(t *testing.T) {
+	reader := pickle.NewReader(nil)
+	for message, want := range map[string]string{
+		"C\x00": "", "C\x02\xff\x00": "\xff\x00", "B\x01\x00\x00\x00\x80": "\x80",
+		"c_codecs\nencode\n(V\x00a\xff\nVlatin1\ntR":                              "\x00a\xff",
+		"c_codecs\nencode\nX\x02\x00\x00\x00\xc3\xbfX\x06\x00\x00\x00latin1\x86R": "\xff",
+		"c__builtin__\nbytes\n(tR":                                                "", "cbuiltins\nbytes\n)R": "",
+	} {
+		v, _, err := reader.Decode([]byte(one(message)))
+		if err != nil || v.Items[0].Value.Kind != pickle.Bytes || v.Items[0].Value.Text != want {
+			t.Errorf("%q: %+v, error %v, want %q", message, v, err, want)
+		}
+	}
+}
+
+// TestFloatSpellings reads floats as repr writes them, and as the C library did for older Pythons.
+func TestFloatSpellings(t *testing.T) {
+	reader := pickle.NewReader(nil)
+	for message, want := range map[string]string{
+		"F0.0\n": "0", "F-0.0\n": "-0", "F12.5\n": "12.5", "F20\n": "20", "F1e+16\n": "10000000000000000", "F1e-07\n": "0.0000001",
+		"F-1.5e3\n": "-1500", "F1.\n": "1", "F12.340000000000000\n": "12.34", "Fnan\n": "nan", "Finf\n": "inf", "F-inf\n": "-inf",
+		"F1e+22\n": "1e+22", "F1e-999\n": "0", "G\x40\x29\x00\x00\x00\x00\x00\x00": "12.5", "G\x7f\xf0\x00\x00\x00\x00\x00\x00": "inf",
+		"G\xff\xf8\x00\x00\x00\x00\x00\x01": "nan",
+	} {
+		v, _, err := reader.Decode([]byte(one(message)))
+		if err != nil || v.Items[0].Value.Kind != pickle.Float || v.Items[0].Value.Text != want {
+			t.Errorf("%q: %+v, error %v, want %q", message, v, err, want)
+		} else if err := floatText(v.Items[0].Value); err != nil {
+			t.Errorf("%q: %v", message, err)
+		}
+	}
+}
