@@ -246,7 +246,7 @@ func TestConcurrentDecode(t *testing.T) {
 	all.Wait()
 }
 
-// BenchmarkDecode states that a deposit takes about a microsecond and two allocations at any protocol.
+// BenchmarkDecode states that a deposit takes one to two microseconds and two allocations at any protocol.
 func BenchmarkDecode(b *testing.B) {
 	reader := pickle.NewReader(classes())
 	for _, protocol := range []string{"p0", "p4"} {
