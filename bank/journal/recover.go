@@ -1,0 +1,315 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"gateway/bank"
+)
+
+// Open opens the journal in dir, which is made if it is missing, and recovers it: a torn tail is cut off and what remains of
+// it is made durable again before anything is served, because after a crash the system may show what the disk does not
+// have. Errors wrap [ErrLocked], [ErrDamaged], [ErrDecimals] or [ErrFormat], or are the file system's. A journal that is
+// damaged is not changed.
+func Open(dir string, o Options) (*Engine, error) {
+	o.fill()
+	disk := o.FS
+	if disk == nil {
+		made, err := makeDirectory(dir)
+		if err != nil {
+			return nil, fmt.Errorf("open the journal: %w", err)
+		}
+		disk = made
+	}
+	lock, err := disk.Lock(lockName)
+	if err != nil {
+		return nil, fmt.Errorf("open the journal: %w", err)
+	}
+	e := &Engine{disk: disk, options: o, log: o.Logger, lock: lock}
+	if err := e.open(); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("open the journal: %w", err)
+	}
+	return e, nil
+}
+
+func (o *Options) fill() {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = silent{}
+	}
+	if o.SegmentBytes <= 0 {
+		o.SegmentBytes = DefaultSegmentBytes
+	}
+	o.SegmentBytes = max(o.SegmentBytes, LeastSegmentBytes)
+	if o.SnapshotEvery <= 0 {
+		o.SnapshotEvery = DefaultSnapshotEvery
+	}
+}
+
+func (e *Engine) open() error {
+	began := time.Now()
+	s, err := takeSurvey(e.disk)
+	if err == nil && len(s.segments) == 0 {
+		if err = e.create(); err == nil {
+			s, err = takeSurvey(e.disk)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if int(s.identity.decimals) != e.options.Decimals {
+		return fmt.Errorf("%w: the journal keeps %d, not %d", ErrDecimals, s.identity.decimals, e.options.Decimals)
+	}
+	e.identity = s.identity
+	newest, err := e.restore(s)
+	if err != nil {
+		return err
+	}
+	file, capacity, err := e.repair(s)
+	if err != nil {
+		return err
+	}
+	if err := e.openMarks(s); err != nil {
+		file.Close()
+		return err
+	}
+	e.start(s, file, capacity, newest)
+	e.log.Info("journal opened", "entries", s.end.seq, "segments", len(s.segments), "took", time.Since(began))
+	return nil
+}
+
+// create makes the first segment of a new journal.
+func (e *Engine) create() error {
+	header := segmentHeader{identity: newIdentity(e.options.Decimals), number: 1, first: 1}
+	name := segmentName(1)
+	file, err := e.disk.Create(name + unfinished)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := file.WriteAt(header.append(nil), 0); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	return publish(e.disk, name+unfinished, name)
+}
+
+// restore makes the ledger what the journal says: from the newest snapshot that can be used, or from the first entry. It
+// returns that snapshot, or nil.
+func (e *Engine) restore(s *survey) (*snapshotHeader, error) {
+	for _, name := range s.rejected {
+		e.log.Warn("snapshot passed over", "file", name)
+	}
+	for _, snapshot := range s.snapshots {
+		e.newLedger()
+		err := snapshot.load(e.disk, &s.identity, e.ledger)
+		if err == nil {
+			err = e.replay(s, snapshot.start)
+		}
+		if err == nil {
+			return snapshot, nil
+		}
+		if !errors.Is(err, errSnapshot) && !errors.Is(err, ErrDamaged) {
+			return nil, err
+		}
+		e.log.Warn("snapshot passed over", "file", snapshot.name, "error", err)
+	}
+	e.newLedger()
+	return nil, e.replay(s, s.begin())
+}
+
+func (e *Engine) newLedger() {
+	e.ledger = bank.NewLedger(e.options.Rules, e.identity.key, &e.past)
+}
+
+// replay posts the entries from a position on.
+func (e *Engine) replay(s *survey, from position) error {
+	err := s.walk(e.disk, from, func(entry *bank.Entry, _ []byte, ref uint64) error {
+		if err := e.ledger.Post(entry, ref); err != nil {
+			return damageAt(ref, entry.Seq, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.checkSum(e.ledger)
+}
+
+// repair removes what is not part of the journal, makes its tail durable again unless it was closed and not written since,
+// and returns the last segment, open, with room to write.
+func (e *Engine) repair(s *survey) (File, int64, error) {
+	for _, name := range s.names {
+		if strings.HasSuffix(name, unfinished) {
+			s.unused = append(s.unused, name)
+		}
+	}
+	for _, name := range s.unused {
+		if err := e.disk.Remove(name); err != nil {
+			return nil, 0, err
+		}
+	}
+	if len(s.unused) > 0 {
+		if err := e.disk.SyncDir(); err != nil {
+			return nil, 0, err
+		}
+	}
+	if s.torn.Bytes > 0 {
+		e.log.Warn("a torn tail is cut off; nobody was told about it",
+			"file", s.torn.File, "offset", s.torn.Offset, "bytes", s.torn.Bytes, "last_entry", s.end.seq)
+	}
+	last := s.segments[len(s.segments)-1]
+	if !s.clean() {
+		if err := e.rewrite(last); err != nil {
+			return nil, 0, fmt.Errorf("make the tail durable again: %w", err)
+		}
+	}
+	return e.openLast(last)
+}
+
+// clean reports whether the journal was closed at its end, so that all of it is durable.
+func (s *survey) clean() bool {
+	last := s.segments[len(s.segments)-1].scan
+	return s.mark != nil && s.mark.clean && s.mark.position == s.end && s.torn.Bytes == 0 && last.used == last.end.offset
+}
+
+// rewrite writes a segment into new blocks, without what is behind its end, and puts it in the place of the old one. The
+// system may show bytes that the disk has not: those of a process that was killed before its sync, and, after a failed sync,
+// those that it holds to be clean. When there is no space for another file, the same bytes are written into the old one.
+func (e *Engine) rewrite(seg *segment) error {
+	old, err := e.disk.Edit(seg.name)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	file, err := e.disk.Create(seg.name + unfinished)
+	if err == nil {
+		defer file.Close()
+		if err = copyTail(file, old, seg.scan.end.offset); err == nil {
+			if err = file.Sync(); err == nil {
+				return publish(e.disk, seg.name+unfinished, seg.name)
+			}
+		}
+	}
+	if !lacksSpace(err) {
+		return err
+	}
+	if err := e.disk.Remove(seg.name + unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	e.log.Warn("there is no space to write the tail into new blocks", "file", seg.name)
+	if err := copyTail(old, old, seg.scan.end.offset); err != nil {
+		return err
+	}
+	if err := old.Truncate(seg.scan.end.offset); err != nil {
+		return err
+	}
+	return old.Sync()
+}
+
+// copyTail writes the first bytes of one file into another, which may be the same.
+func copyTail(to io.WriterAt, from io.ReaderAt, bytes int64) error {
+	buf := make([]byte, min(readBytes, bytes))
+	for at := int64(0); at < bytes; at += int64(len(buf)) {
+		buf = buf[:min(int64(len(buf)), bytes-at)]
+		if n, err := from.ReadAt(buf, at); n < len(buf) {
+			return fmt.Errorf("read at %d: %w", at, err)
+		}
+		if _, err := to.WriteAt(buf, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openLast opens the segment to write on in, and makes room in it unless space is short.
+func (e *Engine) openLast(seg *segment) (File, int64, error) {
+	file, err := e.disk.Edit(seg.name)
+	if err != nil {
+		return nil, 0, err
+	}
+	size, err := file.Size()
+	if err != nil {
+		file.Close()
+		return nil, 0, err
+	}
+	capacity := max(size, min(e.options.SegmentBytes, seg.scan.end.offset+firstSegment))
+	if above, _, err := spare(e.disk); err == nil && above < capacity-size {
+		capacity = size
+	}
+	if capacity > size {
+		if err = fill(file, size, capacity); lacksSpace(err) {
+			capacity = size
+			err = file.Truncate(size)
+		}
+	}
+	if err != nil {
+		file.Close()
+		return nil, 0, fmt.Errorf("make room in %s: %w", seg.name, err)
+	}
+	return file, capacity, nil
+}
+
+// openMarks opens the marks, or makes the file, and marks the end of a journal that had to be repaired: all of it is durable
+// now, as if it had been closed.
+func (e *Engine) openMarks(s *survey) error {
+	file, err := e.disk.Edit(markName)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if missing {
+		file, err = e.disk.Create(markName)
+	}
+	if err != nil {
+		return err
+	}
+	e.marks = markFile{file: file, last: mark{id: s.identity.id}}
+	if s.mark != nil {
+		e.marks.last = *s.mark
+	} else if err = fill(file, 0, 2*markSlot); err == nil && s.end.seq > 0 {
+		e.log.Warn("there was no mark; a tail that was lost cannot be told from one that was torn")
+	}
+	if err == nil && !s.clean() {
+		if err = e.marks.write(s.end, true); err == nil {
+			err = file.Sync()
+		}
+	}
+	if err == nil && missing {
+		err = e.disk.SyncDir()
+	}
+	if err != nil {
+		file.Close()
+		return fmt.Errorf("write %s: %w", markName, err)
+	}
+	return nil
+}
+
+// start sets the committer's part up and starts the work beside it.
+func (e *Engine) start(s *survey, file File, capacity int64, newest *snapshotHeader) {
+	e.progress = sync.NewCond(&e.state)
+	e.seq.Store(s.end.seq)
+	e.ahead = newPreparer(e.disk, e.options.Inline, func(err error) error {
+		err = e.fail(err)
+		e.log.Error("the journal has failed", "error", err)
+		return err
+	})
+	e.writer = writer{
+		identity: &e.identity, ahead: e.ahead, mark: &e.marks, observer: e.options.Observer, largest: e.options.SegmentBytes,
+		end: s.end,
+	}
+	e.writer.use(file, capacity)
+	e.past = history{disk: e.disk, writer: &e.writer}
+	e.snapshots = newSnapshots(e, newest)
+}

@@ -1,0 +1,130 @@
+package journal
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"gateway/bank"
+)
+
+// Report is what a reading of a whole journal found.
+type Report struct {
+	Entries  uint64   // the seq of the last
+	Hash     [32]byte // of the last entry; zeros when there is none
+	Time     time.Time
+	Decimals int
+	Accounts int // open, house accounts included
+	IDs      int // remembered
+	Segments int
+	Torn     Tear // what the next start will cut off
+}
+
+// Verify reads the journal in dir from its first entry and checks all there is to check: every checksum, seq and hash, that
+// each entry is in canonical form and follows from the book before it, and that the book sums to zero. It changes nothing,
+// takes no lock and may run beside a gateway, whose last batch may then look torn. An error that is not about reading is a
+// [*DamageError] or an [ErrFormat].
+func Verify(dir string) (Report, error) {
+	disk, err := existing(dir)
+	if err != nil {
+		return Report{}, err
+	}
+	return verify(disk, func(*bank.Entry, [32]byte) error { return nil })
+}
+
+// Dump is Verify, and calls f with every entry, which is f's until it returns, and its hash. An error of f's ends it.
+func Dump(dir string, f func(e *bank.Entry, hash [32]byte) error) (Report, error) {
+	disk, err := existing(dir)
+	if err != nil {
+		return Report{}, err
+	}
+	return verify(disk, f)
+}
+
+func existing(dir string) (FS, error) {
+	path, err := filepath.Abs(dir)
+	return directory(path), err
+}
+
+// readAgain bounds how often damage that a gateway writing beside us may have feigned is looked at again.
+const readAgain = 10
+
+func verify(disk FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
+	s, err := takeSurvey(disk)
+	for range readAgain {
+		if err == nil || !s.feigned(disk, err) {
+			break
+		}
+		s, err = takeSurvey(disk)
+	}
+	if err != nil {
+		return Report{}, err
+	}
+	if len(s.segments) == 0 {
+		return Report{}, nil
+	}
+	return s.report(disk, f)
+}
+
+// feigned reports whether err may come from reading while a gateway writes: a batch that was half there when its place was
+// read and followed by another a moment later. Then the journal has moved on since, or a file has just gone.
+func (s *survey) feigned(disk FS, err error) bool {
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if !errors.Is(err, ErrDamaged) {
+		return false
+	}
+	now, err := readMark(disk)
+	if err != nil || now == nil {
+		return false
+	}
+	return s.mark == nil || now.generation != s.mark.generation
+}
+
+func (s *survey) report(disk FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
+	report := Report{
+		Entries: s.end.seq, Hash: s.end.hash, Decimals: int(s.identity.decimals), Segments: len(s.segments), Torn: s.torn,
+	}
+	ledger := bank.NewLedger(bank.Rules{CreateAccounts: true}, s.identity.key, noHistory{})
+	err := s.walk(disk, s.begin(), func(e *bank.Entry, frame []byte, ref uint64) error {
+		if err := ledger.Post(e, ref); err != nil {
+			return damageAt(ref, e.Seq, err)
+		}
+		return f(e, hashOf(frame))
+	})
+	if err != nil {
+		return report, err
+	}
+	if err := s.checkSum(ledger); err != nil {
+		return report, err
+	}
+	report.Time = ledger.Time()
+	report.Accounts, report.IDs = ledger.Size()
+	return report, nil
+}
+
+// begin is the position before the first entry.
+func (s *survey) begin() position { return position{segment: 1, offset: sector} }
+
+// checkSum makes sure that the book sums to zero.
+func (s *survey) checkSum(ledger *bank.Ledger) error {
+	if sum := ledger.Sum(); sum != 0 {
+		last := s.segments[len(s.segments)-1]
+		return &DamageError{File: last.name, Offset: s.end.offset, Seq: s.end.seq, Reason: "the book does not sum to zero"}
+	}
+	return nil
+}
+
+func damageAt(ref, seq uint64, err error) error {
+	segment, offset := splitRef(ref)
+	return &DamageError{File: segmentName(segment), Offset: offset, Seq: seq, Reason: err.Error()}
+}
+
+// noHistory is the history of a ledger that only posts.
+type noHistory struct{}
+
+func (noHistory) Entry(uint64, *bank.Entry) error {
+	return errors.New("journal: nothing is looked up while a journal is read")
+}

@@ -1,0 +1,59 @@
+package journal
+
+import (
+	"fmt"
+
+	"gateway/bank"
+)
+
+// walk reads the entries of a surveyed journal again, from a position to its end, and calls f with each, its frame and its
+// reference. The entry and the frame are f's until it returns. An error of f's is returned as it is; a frame that is no
+// entry's canonical form is damage.
+func (s *survey) walk(disk FS, from position, f func(e *bank.Entry, frame []byte, ref uint64) error) error {
+	var e bank.Entry
+	at := from
+	for _, seg := range s.segments[from.segment-1:] {
+		if err := s.walkSegment(disk, seg, &at, &e, f); err != nil {
+			return err
+		}
+		at.offset = sector
+	}
+	if at.seq != s.end.seq {
+		return fmt.Errorf("the journal changed while it was read: entry %d is missing", at.seq+1)
+	}
+	return nil
+}
+
+func (s *survey) walkSegment(
+	disk FS, seg *segment, at *position, e *bank.Entry, f func(*bank.Entry, []byte, uint64) error,
+) error {
+	file, err := disk.Open(seg.name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	r, err := newFrameReader(file, s.identity.seed(seg.number), at.offset)
+	if err != nil {
+		return err
+	}
+	for r.offset < seg.scan.end.offset {
+		frame, _, reason, err := r.frame()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", seg.name, err)
+		}
+		damage := DamageError{File: seg.name, Offset: r.offset, Seq: at.seq + 1, Reason: reason}
+		if reason != "" {
+			return &damage
+		}
+		if err := bank.ParseEntry(frame[frameHeader:], e); err != nil {
+			damage.Reason = err.Error()
+			return &damage
+		}
+		at.seq++
+		if err := f(e, frame, refTo(seg.number, r.offset)); err != nil {
+			return err
+		}
+		r.take(len(frame))
+	}
+	return nil
+}
