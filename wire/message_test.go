@@ -104,9 +104,15 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// failer is a test of package testing or of rapid.
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 // asMsgpack writes JSON as msgpack, token by token, so that repeated keys and their order stay. It shares no code with
 // the package under test.
-func asMsgpack(tb testing.TB, message string) []byte {
+func asMsgpack(tb failer, message string) []byte {
 	tb.Helper()
 	d := json.NewDecoder(strings.NewReader(message))
 	d.UseNumber()
