@@ -104,9 +104,9 @@ func fuzzDecode(f *testing.F, format wire.Format) {
 // a lost one is lost with more bytes too.
 func ends(t *testing.T, codec wire.Codec, b []byte, n int, err error) {
 	var op bank.Operation
-	if n > 0 {
-		for _, cut := range []int{0, 1, n / 3, n / 2, n - 2, n - 1} {
-			if m, err := codec.Decode(b[:max(cut, 0)], &op); m != 0 || err != wire.ErrIncomplete {
+	for _, cut := range []int{0, 1, n / 3, n / 2, n - 2, n - 1} {
+		if 0 <= cut && cut < n {
+			if m, err := codec.Decode(b[:cut], &op); m != 0 || err != wire.ErrIncomplete {
 				t.Fatalf("%d of %d bytes: %d, %v", cut, n, m, err)
 			}
 		}
