@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 )
@@ -40,6 +41,7 @@ func TestInvestment(t *testing.T) {
 		"{every: 4s, hold: 1h}":   "hold: hold (1h0m0s) must be shorter than every (4s)" + wait,
 		"{every: 0s}":             "every: must be from 1ms to 8760h0m0s, not 0s",
 		"{every: x}":              `every: must be a duration such as 500ms, 20s, 5m or 1h30m, not "x"`,
+		"{every: x, hold: 1h}":    `every: must be a duration such as 500ms, 20s, 5m or 1h30m, not "x"`, // and no word of hold
 		"{first_after: -1s}":      "first_after: must be from 1ms to 8760h0m0s, not -1s",
 		"{first_after: 8761h}":    "first_after: must be from 1ms to 8760h0m0s, not 8761h0m0s",
 		"{hold: 0s}":              "hold: must be from 1ms to 8760h0m0s, not 0s",
@@ -95,6 +97,15 @@ func TestNames(t *testing.T) {
 		`F:2: auth.anonymous: must be loopback or never, not "always"`,
 		`F:3: log.level: must be debug, info, warn or error, not "INFO"`,
 		`F:3: log.format: must be text or json, not "xml"`)
+	want(t, `ledger: {path: "a\0b"}`, "F:1: ledger.path: must be the path of a directory, such as data")
+	for text, level := range map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	} {
+		c, err := parse("log: {level: " + text + "}")
+		if err != nil || c.Log.Level != level {
+			t.Errorf("%s: %v %v", text, c.Log.Level, err)
+		}
+	}
 }
 
 func TestTopics(t *testing.T) {
@@ -116,6 +127,8 @@ func TestTopics(t *testing.T) {
 		{"ops", "r/x{client_id}", once},
 		{"ops", "r/{client_id}/{client_id}", once},
 		{"ops", "r/{client}/{client_id}", once},
+		{"ops", "r/{client_id}/{", once},
+		{"ops", "r/{client_id}/}", once},
 		{"bank/ops", "bank/{client_id}", `mqtt.replies_topic: the replies topic "bank/{client_id}" covers the operations topic "bank/ops"; put them apart, such as bank/ops and bank/replies/{client_id}`},
 		{"bank/ops", "{client_id}", `mqtt.replies_topic: the replies topic "{client_id}" covers the operations topic "bank/ops"; put them apart, such as bank/ops and bank/replies/{client_id}`},
 		{"r/1/ops", "r/{client_id}", `mqtt.replies_topic: the replies topic "r/{client_id}" covers the operations topic "r/1/ops"; put them apart, such as bank/ops and bank/replies/{client_id}`},

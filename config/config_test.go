@@ -21,7 +21,7 @@ const (
 func environment(name string) (string, bool) {
 	value, ok := map[string]string{
 		"HOST": "127.0.0.1", "EMPTY": "", "HASH": argon, "SNEAKY": `x", codec: json, y: "${HOST}`, "LATIN1": "caf\xe9",
-		"PASSWORD": "hunter2", "LONG": strings.Repeat("x", 40<<10), "DIGIT": "3",
+		"PASSWORD": "hunter2", "LONG": strings.Repeat("x", 40<<10), "DIGIT": "3", "FULL": strings.Repeat("x", 64<<10),
 	}[name]
 	return value, ok
 }

@@ -236,7 +236,7 @@ func suggestion(t reflect.Type, unknown string) string {
 	best, nearest := "", 3
 	for i := range t.NumField() {
 		key := t.Field(i).Tag.Get("key")
-		if d := distance(strings.ToLower(unknown), key); key != "" && d < nearest && d < len(key) {
+		if d := distance(strings.ToLower(unknown), key); key != "" && d < nearest {
 			best, nearest = key, d
 		}
 	}

@@ -100,6 +100,7 @@ func TestEnvironment(t *testing.T) {
 		{"${ABSENT:-x}${ABSENT:-}", "x"},
 		{"${HOST:-x}", "127.0.0.1"},
 		{"${ABSENT:-${HOST}", "${HOST"}, // a default ends at the first } and is not expanded
+		{"${FULL}", strings.Repeat("x", 64<<10)},
 		{"$${HOST}", "${HOST}"},
 		{"a$$${HOST}", "a$${HOST}"},
 		{"$HOST $ $$ {HOST}", "$HOST $ $$ {HOST}"},
@@ -118,6 +119,7 @@ func TestEnvironment(t *testing.T) {
 		"${1A}":          form,
 		"${HOST-x}":      form,
 		"${LATIN1}":      "LATIN1 is not UTF-8 in the environment",
+		"${FULL}${HOST}": "with the environment in it, is longer than 65536 bytes",
 		"${LONG}${LONG}": "with the environment in it, is longer than 65536 bytes",
 		"${EMPTY}":       "must be the path of a directory, such as data",
 	} {
@@ -136,11 +138,13 @@ auth:
     accounts: ["*"]
     password: hunter2
   - { name: "`+argon+`", accounts: ["*"], password: "x`+argon+`" }
+  - { name: "`+bcrypt+`", accounts: ["*"], certificate: bia }
 `, `F:2: ledger.engine: must be embedded or memory, not "${PASSWORD}"`,
 		`F:3: admin.address: the host must be an IP address or localhost (0.0.0.0 for every interface), not "${PASSWORD}:80"`,
 		"F:8: auth.users[0].password: must hold a hash as `gateway passwd` prints it (argon2id, or bcrypt), not the password itself",
 		`F:9: auth.users[1].name: must be 1 to 64 of A-Z a-z 0-9 . _ : -, not ****`,
 		"F:9: auth.users[1].password: must hold a hash as `gateway passwd` prints it (argon2id, or bcrypt), not the password itself",
+		`F:10: auth.users[2].name: must be 1 to 64 of A-Z a-z 0-9 . _ : -, not ****`,
 	)
 }
 

@@ -105,6 +105,23 @@ func TestLoadFile(t *testing.T) {
 	if err != nil || c.Bank.Decimals != 0 || c.Ledger.Path != "127.0.0.1" {
 		t.Errorf("%+v %v", c, err)
 	}
+	// A pipe's mode says nothing: who made it chose who reads it.
+	if err := syscall.Mkfifo("pipe", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod("pipe", 0o644); err != nil { // whatever the umask
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() {
+		written <- os.WriteFile("pipe", []byte(user("name: ana, accounts: ['1'], password: '"+argon+"'")), 0)
+	}()
+	if _, err := config.Load("pipe", environment); err != nil {
+		t.Error(err)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
 	writeFile(t, "config.yaml", "bank: {decimals: x}\n", 0o644)
 	_, err = config.Load("config.yaml", environment)
 	wantError(t, err, "config.yaml:1: bank.decimals: must be a whole number, not a string")

@@ -94,7 +94,7 @@ func (r *reader) checkSocket(path string, l SocketListener, users []User, loopba
 	if r.given(principal) && !known && r.sound(principal, "auth.users") {
 		r.problem(principal, "must be the name of one of auth.users, not %s", r.quote(principal, l.Principal))
 	}
-	guarded := l.TLS != nil && r.given(path+".tls.client_ca") ||
+	guarded := r.given(path+".tls.client_ca") ||
 		r.given(principal) && r.given(path+".allow_from") || !r.sound(path+".tls")
 	if !loopback && !guarded {
 		r.problem(path+".address", "%s is not on loopback, and anyone there could move money: give the listener a tls with "+

@@ -113,12 +113,20 @@ func TestNotOnLoopback(t *testing.T) {
 	}
 }
 
+// A tls that cannot be read is told by itself; whether it would have been enough is not known.
+func TestNotOnLoopbackWithBrokenTLS(t *testing.T) {
+	want(t, "socket: {listeners: [{address: '0.0.0.0:1', codec: json, tls: 7}]}",
+		"F:1: socket.listeners[0].tls: must be a mapping of settings, not a number")
+}
+
 func TestPrincipal(t *testing.T) {
 	const users = "auth: {users: [{name: till, accounts: ['*']}]}\n"
 	listener := func(principal string) string {
 		return users + "socket: {listeners: [{address: '127.0.0.1:1', codec: pickle, principal: " + principal + "}]}"
 	}
 	want(t, listener("till"))
+	want(t, "socket: {listeners: [{address: '127.0.0.1:1', codec: pickle, principal: till}]}\nauth: {users: 7}",
+		"F:2: auth.users: must be a list, not a number") // and no word of the principal
 	const credential = "F:1: auth.users[0]: has no credential; give it a password (from `gateway passwd`), a password_file or a certificate"
 	want(t, listener("Till"), credential, `F:2: socket.listeners[0].principal: must be the name of one of auth.users, not "Till"`)
 	want(t, listener("''"), credential, `F:2: socket.listeners[0].principal: must be the name of one of auth.users, not ""`)
@@ -136,6 +144,8 @@ func TestOrigins(t *testing.T) {
 	want(t, listener(`websocket: true, origins: ["https://bank.example", "http://127.0.0.1:3000", "http://[::1]:3000"]`))
 	want(t, listener(`origins: ["https://bank.example"]`),
 		"F:1: mqtt.listeners[0].origins: is for WebSocket listeners; add websocket: true, or remove it")
+	want(t, listener(`websocket: 1, origins: ["https://bank.example"]`),
+		"F:1: mqtt.listeners[0].websocket: must be true or false, not a number")
 	want(t, listener("websocket: true, origins: []"),
 		"F:1: mqtt.listeners[0].origins: is an empty list, which would let no page in; name origins, or remove it")
 	for origin, canonical := range map[string]string{

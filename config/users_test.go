@@ -71,16 +71,17 @@ func TestCredentials(t *testing.T) {
 		want(t, user(base+", password: '"+good+"'"))
 	}
 	for bad, wanted := range map[string]string{
-		"hunter2":                      hash,
-		"":                             hash,
-		"${EMPTY}":                     hash,
-		argon[:60]:                     hash,
-		bcrypt[:59]:                    hash,
-		argon + " ":                    hash,
-		argon[:len(argon)-1] + "B":     "", // trailing bits, as some encoders leave them
-		argon[:len(argon)-2]:           cut,
-		"$argon2i" + argon[9:]:         hash,
-		"$1$abcdefgh$abcdefghijklmnop": hash,
+		"hunter2":                  hash,
+		"":                         hash,
+		"${EMPTY}":                 hash,
+		argon[:60]:                 hash,
+		bcrypt[:59]:                hash,
+		argon + " ":                hash,
+		argon[:len(argon)-1] + "B": "", // trailing bits, as some encoders leave them
+		argon[:len(argon)-2]:       cut,
+		strings.Replace(argon, "c29t", "c29", 1):                  cut,
+		"$argon2i" + argon[9:]:                                      hash,
+		"$1$abcdefgh$abcdefghijklmnop":                              hash,
 		strings.Replace(argon, "m=19456", "m=1048577", 1):           cost,
 		strings.Replace(argon, "m=19456", "m=9999999999", 1):        cost,
 		strings.Replace(argon, "m=19456,t=2,p=1", "m=7,t=2,p=1", 1): cost,
@@ -107,8 +108,15 @@ func TestCredentials(t *testing.T) {
 
 func TestCertificates(t *testing.T) {
 	const base = "name: ana, accounts: ['1'], certificate: "
-	for _, san := range []string{"atm.example", "ATM-7", "spiffe://bank/atm/7", "urn:uuid:1", "https://bank.example/ana", "_x.example"} {
+	for _, san := range []string{"atm.example", "ATM-7", "spiffe://bank/atm/7", "urn:uuid:1", "spiffe://bank", "file:/ana", "https://bank.example/ana", "_x.example"} {
 		want(t, user(base+"'"+san+"'"))
+	}
+	longest := strings.Repeat("a.", 126) + "a" // 253 bytes
+	want(t, user(base+"'"+longest+"'"))
+	want(t, user(base+"'a:"+strings.Repeat("x", 2046)+"'"))
+	for _, san := range []string{"a" + longest, "a:" + strings.Repeat("x", 2047)} {
+		want(t, user(base+"'"+san+"'"), fmt.Sprintf("F:3: auth.users[0].certificate: must be a DNS name or URI of a client "+
+			`certificate, such as "atm.example", not "%s…"`, san[:64]))
 	}
 	for _, san := range []string{"", "*.example", "a b", "-a", "a..b", "10.0.0.1", "//x", "/x", "spiffe:", strings.Repeat("a.", 30) + "é"} {
 		want(t, user(base+"'"+san+"'"), fmt.Sprintf(
@@ -177,6 +185,7 @@ func TestPasswordFile(t *testing.T) {
 		{0o600, argon, ""},
 		{0o400, argon + "\n", ""},
 		{0o600, bcrypt + "\r\n", ""},
+		{0o600, argon + strings.Repeat("\n", 4096-len(argon)), ""},
 		{0o640, argon, "others may read this secret: the file has mode 0640; chmod 600 it"},
 		{0o604, argon, "others may read this secret: the file has mode 0604; chmod 600 it"},
 		{0o600, "", "the file must hold a hash as `gateway passwd` prints it (argon2id, or bcrypt), not the password itself"},
