@@ -71,17 +71,17 @@ func TestCredentials(t *testing.T) {
 		want(t, user(base+", password: '"+good+"'"))
 	}
 	for bad, wanted := range map[string]string{
-		"hunter2":                  hash,
-		"":                         hash,
-		"${EMPTY}":                 hash,
-		argon[:60]:                 hash,
-		bcrypt[:59]:                hash,
-		argon + " ":                hash,
-		argon[:len(argon)-1] + "B": "", // trailing bits, as some encoders leave them
-		argon[:len(argon)-2]:       cut,
-		strings.Replace(argon, "c29t", "c29", 1):                  cut,
-		"$argon2i" + argon[9:]:                                      hash,
-		"$1$abcdefgh$abcdefghijklmnop":                              hash,
+		"hunter2":                                hash,
+		"":                                       hash,
+		"${EMPTY}":                               hash,
+		argon[:60]:                               hash,
+		bcrypt[:59]:                              hash,
+		argon + " ":                              hash,
+		argon[:len(argon)-1] + "B":               "", // trailing bits, as some encoders leave them
+		argon[:len(argon)-2]:                     cut,
+		strings.Replace(argon, "c29t", "c29", 1): cut,
+		"$argon2i" + argon[9:]:                   hash,
+		"$1$abcdefgh$abcdefghijklmnop":           hash,
 		strings.Replace(argon, "m=19456", "m=1048577", 1):           cost,
 		strings.Replace(argon, "m=19456", "m=9999999999", 1):        cost,
 		strings.Replace(argon, "m=19456,t=2,p=1", "m=7,t=2,p=1", 1): cost,
