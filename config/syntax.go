@@ -6,6 +6,7 @@ import (
 	"io"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -51,25 +52,14 @@ func parseYAML(data []byte) (first, second *yaml.Node, err error) {
 	return first, second, nil
 }
 
-var yamlPrefix = regexp.MustCompile(`^yaml: (line [0-9]+: )?`)
+var yamlPrefix = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?`)
 
 const aliasMessage = "anchors (&) and aliases (*) are not used here; quote a value that begins with one of these"
 
-// syntaxProblem finds the line of an error and says it in words. The line that the parser tells is often missing, one
-// too low, or where the enclosing block begins; but it reads as a stream, so the wrong line is the last one of the
-// shortest beginning of the file that fails in the same way.
+// syntaxProblem says an error of the parser in words, with its line.
 func syntaxProblem(data []byte, err error) (line int, message string) {
-	var ends []int // byte offset after each line
-	for at, c := range data {
-		if c == '\n' {
-			ends = append(ends, at+1)
-		}
-	}
-	ends = append(ends, len(data))
-	wrong := sort.Search(len(ends)-1, func(i int) bool {
-		_, _, prefixErr := parseYAML(data[:ends[i]])
-		return prefixErr != nil && prefixErr.Error() == err.Error()
-	})
+	ends := lineEnds(data)
+	wrong := wrongLine(data, ends, err)
 	begin := 0
 	if wrong > 0 {
 		begin = ends[wrong-1]
@@ -85,6 +75,35 @@ func syntaxProblem(data []byte, err error) (line int, message string) {
 		message = "not YAML: " + message
 	}
 	return wrong + 1, message
+}
+
+// lineEnds returns the byte offset after each line.
+func lineEnds(data []byte) []int {
+	var ends []int
+	for at, c := range data {
+		if c == '\n' {
+			ends = append(ends, at+1)
+		}
+	}
+	return append(ends, len(data))
+}
+
+// exactLineBytes is the largest file whose syntax errors are searched for their line: parsing a large one twenty times
+// could take half a minute.
+const exactLineBytes = 64 << 10
+
+// wrongLine returns the index of the line that an error is about. The one that the parser tells is often missing, one
+// too low, or where the enclosing block begins; but it reads as a stream, so the wrong line is the last one of the
+// shortest beginning of the file that fails in the same way.
+func wrongLine(data []byte, ends []int, err error) int {
+	if len(data) > exactLineBytes {
+		told, _ := strconv.Atoi(yamlPrefix.FindStringSubmatch(err.Error())[1]) // 0 when it tells none
+		return min(max(told-1, 0), len(ends)-1)
+	}
+	return sort.Search(len(ends)-1, func(i int) bool {
+		_, _, prefixErr := parseYAML(data[:ends[i]])
+		return prefixErr != nil && prefixErr.Error() == err.Error()
+	})
 }
 
 // refuse tells every anchor, alias and tag: they make a file mean something else than it shows, and an alias may make

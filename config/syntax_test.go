@@ -51,6 +51,17 @@ func TestBombs(t *testing.T) {
 	want(t, "x: "+strings.Repeat("[", 100_000), "F:1: not YAML: exceeded max depth of 10000")
 }
 
+// The exact line takes many readings; a file too large for that gets the line that the parser tells, here one too low.
+func TestSyntaxOfLargeFile(t *testing.T) {
+	text := func(size int) string {
+		const wrong = "log: {}\nbank:\n  decimals: 2\n create_accounts: true\n"
+		return wrong + strings.Repeat("#", size-len(wrong))
+	}
+	want(t, text(64<<10), "F:4: not YAML: did not find expected key")
+	want(t, text(64<<10+1), "F:3: not YAML: did not find expected key")
+	want(t, strings.Repeat("#", 64<<10)+"\n\t- x\n", "F:2: indent with spaces, not with a tab")
+}
+
 func TestLargestFile(t *testing.T) {
 	text := "log: {}\n" + strings.Repeat("#\n", (config.MaxFileBytes-8)/2)
 	want(t, text)
