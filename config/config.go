@@ -41,8 +41,8 @@ const (
 	MaxConnections = 1_000_000
 	// MinMessage is the smallest limits.message: below it a legacy operation might not fit.
 	MinMessage Size = 256
-	// MaxMessage is the largest limits.message.
-	MaxMessage = 16 * MiB
+	// MaxMessage is the largest limits.message: no codec takes more.
+	MaxMessage = 64 * KiB
 	// MaxReadTimeout is the longest limits.read_timeout.
 	MaxReadTimeout = time.Hour
 	// MaxIdleTimeout is the longest limits.idle_timeout.

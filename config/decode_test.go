@@ -50,7 +50,7 @@ func TestTypes(t *testing.T) {
 
 func TestSizes(t *testing.T) {
 	for text, wanted := range map[string]config.Size{
-		"256B": 256, "16KiB": 16 << 10, "1MiB": 1 << 20, "1000B": 1000, "1024KiB": 1 << 20,
+		"256B": 256, "16KiB": 16 << 10, "1000B": 1000, "64KiB": 64 << 10, "65536B": 64 << 10,
 	} {
 		c, err := parse("limits: {message: " + text + "}")
 		if err != nil || c.Limits.Message != wanted {

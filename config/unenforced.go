@@ -20,7 +20,6 @@ func Unenforced(c Config) Problems {
 	for i, l := range c.MQTT.Listeners {
 		refuse(l.TLS != nil, fmt.Sprintf("mqtt.listeners[%d].tls", i))
 	}
-	refuse(c.Auth.Anonymous == Never, "auth.anonymous")
 	refuse(len(c.Auth.Users) > 0, "auth.users")
 	refuse(c.Limits.Rate != 0, "limits.rate")
 	problems.sort()

@@ -36,7 +36,6 @@ mqtt:
 	}
 	wantError(t, config.Unenforced(c),
 		"F:3: limits.rate: not available in this version; remove it",
-		"F:5: auth.anonymous: not available in this version; remove it",
 		"F:6: auth.users: not available in this version; remove it",
 		"F:14: socket.listeners[1].principal: not available in this version; remove it",
 		"F:15: socket.listeners[2].tls: not available in this version; remove it",
