@@ -1,0 +1,308 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// conn is one client's connection, as mochi sees it: a net.Conn whose Read gives whole packets that mochi is to deal with.
+// The others it deals with itself, on the goroutine that reads.
+type conn struct {
+	server *Server
+	wire   net.Conn
+	peer   netip.AddrPort
+	serial uint64 // no other connection has it
+
+	// ctx ends with the connection; detached is closed when its session, if it had one, is free again.
+	ctx      context.Context
+	cancel   context.CancelFunc
+	detached chan struct{}
+
+	// Only the reading goroutine uses these.
+	buffer  []byte
+	start   int // buffer[start:end] is read and not cut yet
+	end     int
+	passing []byte // of the packet that mochi reads
+	greeted bool   // a CONNECT came
+	fresh   bool   // a whole packet came since the deadline was set
+	brimful bool   // the last read left no room: more is there than the buffer takes
+
+	// Set when the CONNECT is accepted.
+	session   *session
+	present   bool // the session was there before
+	level     byte // 3, 4 or 5
+	window    int  // QoS 1 replies on their way at once
+	maxPacket int  // bytes that the client takes
+	silence   time.Duration
+	expiry    time.Duration // of the session, after the connection
+	asked     uint32        // the expiry, in seconds, that a client of MQTT 5 asked for
+	ended     bool          // mochi is done with it
+
+	places chan struct{} // one for each packet that is to be answered and is not
+	awake  chan struct{} // holds a token when there may be something to write
+	writer sync.WaitGroup
+
+	closing  atomic.Bool
+	writing  sync.Mutex // one packet, or one batch, at a time
+	hungUp   sync.Once
+	accepted atomic.Bool // CONNACK said yes
+}
+
+func newConn(s *Server, wire net.Conn) *conn {
+	c := &conn{
+		server: s, wire: wire, peer: peerOf(wire), serial: s.serials.Add(1), detached: make(chan struct{}),
+		buffer: make([]byte, firstBuffer), places: make(chan struct{}, s.options.InFlight), awake: make(chan struct{}, 1),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Read gives mochi the next bytes of a packet that is its to deal with. Only mochi's reading goroutine calls it.
+func (c *conn) Read(p []byte) (int, error) {
+	for len(c.passing) == 0 {
+		packet, err := c.next()
+		if err == nil {
+			err = c.take(&packet)
+		}
+		if err != nil {
+			return 0, c.giveUp(err)
+		}
+	}
+	n := copy(p, c.passing)
+	c.passing = c.passing[n:]
+	return n, nil
+}
+
+// take deals with a packet, or passes it on.
+func (c *conn) take(p *packet) error {
+	if c.session == nil {
+		if c.greeted || p.kind() != packets.Connect {
+			return protocolError // [MQTT-3.1.0-1]
+		}
+		c.greeted = true
+		c.passing = p.all
+		return nil
+	}
+	switch p.kind() {
+	case packets.Publish:
+		return c.publish(p)
+	case packets.Puback:
+		id, err := packetID(p)
+		if err == nil {
+			c.session.delivered(c, id)
+		}
+		return err
+	case packets.Pubrel:
+		id, err := packetID(p)
+		switch {
+		case err != nil:
+			return err
+		case p.head&0x0f != 2:
+			return malformedPacket // [MQTT-3.6.1-1]
+		case c.hold():
+			c.session.released(c, id)
+		}
+		return nil
+	case packets.Connect, packets.Subscribe, packets.Unsubscribe, packets.Pingreq, packets.Disconnect:
+		c.passing = p.all
+		return nil
+	}
+	return protocolError // a server's packet, or one about a QoS 2 message or an authentication that never was
+}
+
+// next reads one packet.
+func (c *conn) next() (packet, error) {
+	for {
+		p, err := cut(c.buffer[c.start:c.end], c.server.options.Message)
+		if err == nil {
+			c.start += len(p.all)
+			c.fresh = true
+			return p, nil
+		}
+		if err != errIncomplete {
+			return packet{}, err
+		}
+		if err := c.fill(); err != nil {
+			return packet{}, err
+		}
+	}
+}
+
+// fill reads more bytes behind those that are there.
+func (c *conn) fill() error {
+	if c.start > 0 {
+		c.end = copy(c.buffer, c.buffer[c.start:c.end])
+		c.start = 0
+	}
+	if c.end == len(c.buffer) || c.brimful && len(c.buffer) < c.server.options.Message {
+		c.buffer = append(c.buffer, make([]byte, len(c.buffer))...)
+	}
+	if c.fresh && c.session != nil {
+		// Bytes that make no packet do not prolong the silence.
+		c.fresh = false
+		if err := c.wire.SetReadDeadline(time.Now().Add(c.silence)); err != nil {
+			return err
+		}
+	}
+	n, err := c.wire.Read(c.buffer[c.end:])
+	c.end += n
+	c.brimful = c.end == len(c.buffer)
+	if n > 0 {
+		return nil
+	}
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+		return keepAliveTimeout
+	}
+	return err
+}
+
+// giveUp ends the connection from the reading side and returns what mochi is told.
+func (c *conn) giveUp(err error) error {
+	why, ours := err.(reason)
+	switch {
+	case !ours:
+	case c.session == nil && why == keepAliveTimeout:
+		c.server.options.Observer.Rejected(RejectedTimeout)
+	default:
+		c.server.options.Observer.Rejected(RejectedPacket)
+		c.farewell(why)
+	}
+	c.hangUp()
+	return err
+}
+
+// farewell tells the client why the connection ends and lets it take the packet: closing a socket with bytes unread would
+// destroy it. Only the reading goroutine calls it.
+func (c *conn) farewell(why reason) {
+	if c.accepted.Load() {
+		c.flush()
+	}
+	c.say(why)
+	if half, ok := c.wire.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.wire.SetReadDeadline(time.Now().Add(farewellTime))
+	io.CopyN(io.Discard, c.wire, farewellBytes)
+}
+
+// say sends a DISCONNECT, if the client is one that may get it.
+func (c *conn) say(why reason) {
+	if c.closing.Swap(true) || !c.accepted.Load() || c.level < 5 {
+		return
+	}
+	c.hurry(time.Now().Add(farewellTime))
+	c.Write(appendDisconnect(nil, why))
+}
+
+// hurry ends a write that is stuck, which must not keep others waiting.
+func (c *conn) hurry(deadline time.Time) {
+	if w, ok := c.wire.(interface{ hurry(time.Time) }); ok {
+		w.hurry(deadline)
+		return
+	}
+	c.wire.SetWriteDeadline(deadline)
+}
+
+// disconnect ends the connection from any goroutine.
+func (c *conn) disconnect(why reason) {
+	c.say(why)
+	c.hangUp()
+}
+
+// hangUp closes the connection. Whoever waits for it, or in it, goes on.
+func (c *conn) hangUp() {
+	c.hungUp.Do(func() {
+		c.closing.Store(true)
+		c.cancel()
+		c.wire.Close()
+	})
+}
+
+// Write sends whole packets. mochi and our writer share it.
+func (c *conn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	err := c.wire.SetWriteDeadline(time.Now().Add(c.server.options.WriteTimeout))
+	if err == nil && c.closing.Load() {
+		err = c.wire.SetWriteDeadline(time.Now().Add(farewellTime))
+	}
+	n := 0
+	if err == nil {
+		n, err = c.wire.Write(b)
+	}
+	if err != nil {
+		c.hangUp()
+	}
+	return n, err
+}
+
+// Close is mochi's way to end the connection.
+func (c *conn) Close() error {
+	c.hangUp()
+	return nil
+}
+
+// hold takes a place for a packet that is to be answered. It waits for one: a client that sends faster than it is answered
+// is slowed by its own socket. It returns false when the connection ends.
+func (c *conn) hold() bool {
+	select {
+	case c.places <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case c.places <- struct{}{}:
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
+}
+
+// give gives places back.
+func (c *conn) give(places int) {
+	for range places {
+		<-c.places
+	}
+}
+
+// rouse wakes the writer. Anyone may call it.
+func (c *conn) rouse() {
+	select {
+	case c.awake <- struct{}{}:
+	default:
+	}
+}
+
+// remembers returns how many answered QoS 1 operations the client may deliver again.
+func (c *conn) remembers() int {
+	if c.level == 5 {
+		return c.server.options.InFlight
+	}
+	return max(maxRemembered, c.server.options.InFlight)
+}
+
+// LocalAddr, RemoteAddr and the deadlines complete net.Conn. Deadlines are this package's: mochi's are not absolute, and
+// overflow.
+func (c *conn) LocalAddr() net.Addr              { return c.wire.LocalAddr() }
+func (c *conn) RemoteAddr() net.Addr             { return c.wire.RemoteAddr() }
+func (c *conn) SetDeadline(time.Time) error      { return nil }
+func (c *conn) SetReadDeadline(time.Time) error  { return nil }
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
+
+// peerOf returns the address of the other end, an IPv4 one as such. It is invalid when wire is no TCP connection.
+func peerOf(wire net.Conn) netip.AddrPort {
+	tcp, ok := wire.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	peer := tcp.AddrPort()
+	return netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())
+}

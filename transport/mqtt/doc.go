@@ -1,0 +1,17 @@
+// Package mqtt serves the bank as an MQTT broker: a client publishes operations to one topic and is answered on a topic of
+// its own. PUBACK and PUBREC mean that the operation is decided and on stable storage; they are never sent before.
+//
+// A [Server] serves any number of [Listener] values, over TCP and WebSocket, to clients of MQTT 3.1, 3.1.1 and 5. Each
+// connection is read by a conn, which cuts the stream into packets. It takes the packets that carry operations and their
+// acknowledgements itself and passes the rest on to mochi, which keeps the handshake, subscriptions, pings and the end of a
+// connection. mochi's own delivery state stays empty: it loses messages when a client's packet id meets one of the
+// broker's, drops what a slow reader does not take, and acknowledges before anybody has done anything.
+//
+// What was promised to a client is a session: plain state, apart from connections. Its inbound half knows the packet ids
+// that came and what they were answered; its outbound half holds the replies that are owed, in the order of their entries,
+// until the client has acknowledged them. An exchange is one operation on its way through both. A session belongs to a
+// principal, outlives its connection when the client asked for that, and has at most one connection at a time.
+//
+// A connection is three goroutines: one reads, one writes whatever is ready in a single write, and mochi has one of its own,
+// which sleeps. A place is reserved before an operation is submitted, so the bank's callback always finds room.
+package mqtt

@@ -1,0 +1,404 @@
+package mqtt_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gateway/bank"
+	"gateway/transport/mqtt"
+)
+
+func TestWhoMayConnect(t *testing.T) {
+	h := build(t, nil)
+	for _, c := range []struct {
+		name   string
+		hello  hello
+		v5, v3 byte // the return codes; v3 is 255 for the close without a CONNACK
+	}{
+		{"will", hello{id: "eve", will: true}, 0x87, 5},
+		{"credentials, and there are none", hello{id: "eve", user: "ana"}, 0x86, 4},
+		{"id with a slash", hello{id: "a/b"}, 0x85, 2},
+		{"id with a wildcard", hello{id: "+"}, 0x85, 2},
+		{"id of 65 bytes", hello{id: strings.Repeat("x", 65)}, 0x85, 2},
+		{"id of 64 bytes", hello{id: strings.Repeat("x", 64)}, 0, 0},
+		{"all that an id may have", hello{id: "aZ09._:-"}, 0, 0},
+		{"mochi's own id", hello{id: "inline"}, 0, 0},
+		{"no id", hello{}, 0, 0},
+		{"no id and no clean start", hello{stored: true}, 0, 2},
+		{"authentication", hello{id: "eve", properties: property(0x15, "SCRAM")}, 0x8c, 0},
+	} {
+		for _, level := range []byte{3, 4, 5} {
+			want := c.v3
+			if level == 5 {
+				want = c.v5
+			}
+			if level == 3 && c.hello.id == "" {
+				want = 2 // MQTT 3.1 has no assigned ids
+			}
+			c.hello.level = level
+			p := call(t, h.address)
+			ack := p.greet(c.hello)
+			if ack.reason != want {
+				t.Errorf("%s, level %d: 0x%02x, want 0x%02x", c.name, level, ack.reason, want)
+			}
+			if ack.reason != 0 {
+				p.gone(0)
+			} else if c.hello.id == "" && level == 5 {
+				id, _ := ack.properties[0x12].(string)
+				if id == "" {
+					t.Error("no id was assigned")
+				}
+				p.id = id
+				p.subscribe(1, "bank/replies/"+id, 1)
+				p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+				p.ack(tPuback, 1, 0)
+				p.reply(1)
+			}
+			p.conn.Close()
+		}
+	}
+}
+
+func TestNobodyIsServedWithoutCredentialsUnlessAllowed(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.Anonymous = false })
+	for _, level := range []byte{3, 4, 5} {
+		p := call(t, h.address)
+		if ack := p.greet(hello{id: "c", level: level}); ack.reason != map[byte]byte{3: 5, 4: 5, 5: 0x87}[level] {
+			t.Errorf("level %d: 0x%02x", level, ack.reason)
+		}
+	}
+}
+
+func TestTheConnackSaysWhatIsOff(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.IdleTimeout, o.InFlight, o.Message = 90*time.Second, 17, 4096 })
+	_, ack := enter(t, h.address, hello{id: "c", properties: property(0x19, byte(1))})
+	want := map[byte]any{
+		0x13: uint16(90), 0x1a: "bank/replies/c", 0x21: uint16(17), 0x25: byte(0), 0x27: uint32(4096), 0x29: byte(0), 0x2a: byte(0),
+	}
+	if fmt.Sprint(ack.properties) != fmt.Sprint(want) {
+		t.Errorf("CONNACK\n%v, want\n%v", ack.properties, want)
+	}
+	_, ack = enter(t, h.address, hello{id: "d", keepAlive: 60})
+	if ack.properties[0x13] != nil || ack.properties[0x1a] != nil || ack.properties[0x22] != nil {
+		t.Errorf("CONNACK %v: a keep-alive, an alias maximum or response information that was not called for", ack.properties)
+	}
+	if _, ack = enter(t, h.address, hello{id: "e", keepAlive: 91}); ack.properties[0x13] != uint16(90) {
+		t.Errorf("CONNACK %v", ack.properties)
+	}
+}
+
+func TestNobodyListensToOthers(t *testing.T) {
+	h := build(t, nil)
+	for _, level := range []byte{3, 4, 5} {
+		p, _ := enter(t, h.address, hello{id: "c", level: level})
+		refused := byte(0x87)
+		if level < 5 {
+			refused = 0x80
+		}
+		for _, filter := range []string{
+			"#", "+", "+/+", "+/+/+", "/#", "bank/#", "bank/+", "bank/+/#", "bank/ops", "bank/ops/#", "bank/replies/#", "bank/replies/+",
+			"bank/replies/+/#", "bank/replies", "bank/replies/alice", "bank/replies/cc", "bank/replies/c+", "bank/replies/c#",
+			"bank/+/c", "+/replies/c", "$SYS/#", "$share/g/bank/ops", "$share/g/bank/replies/c", "$SHARE/g/bank/replies/#", "$share/c",
+			"BANK/replies/c", "bank/replies/c/a+", "bank/replies/c/" + strings.Repeat("a/", 15), "bank/replies/c/" + strings.Repeat("x", 250),
+		} {
+			if k := p.subscribe(1, filter, 1); len(k.granted) != 1 || k.granted[0] != refused && k.granted[0] < 0x80 {
+				t.Errorf("level %d: subscribed to %q: %x", level, filter, k.granted)
+			}
+		}
+		for _, filter := range []string{"bank/replies/c", "bank/replies/c/#", "bank/replies/c/+", "bank/replies/c/+/x", "bank/replies/c/7"} {
+			if k := p.subscribe(1, filter, 1); k.granted[0] != 1 {
+				t.Errorf("level %d: not subscribed to %q: %x", level, filter, k.granted)
+			}
+		}
+		eve := listening(t, h.address, hello{id: "eve", level: level})
+		p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+		p.ack(tPuback, 1, 0)
+		p.reply(1)
+		eve.quiet()
+	}
+}
+
+func TestTheNumberOfSubscriptionsIsBounded(t *testing.T) {
+	h := build(t, nil)
+	p, _ := enter(t, h.address, hello{id: "c"})
+	var filters [][]byte
+	for i := range 17 {
+		filters = append(filters, text(fmt.Sprint("bank/replies/c/", i)), []byte{1})
+	}
+	p.send(framed(tSubscribe<<4|2, []byte{0, 1}, withLength(5, nil), join(filters...)))
+	k := p.expect(tSuback)
+	for i, granted := range k.granted {
+		if want := map[bool]byte{true: 1, false: 0x87}[i < 16]; granted != want {
+			t.Errorf("filter %d: 0x%02x", i, granted)
+		}
+	}
+	if k := p.subscribe(2, "bank/replies/c/3", 0); k.granted[0] != 0 {
+		t.Errorf("a filter that is there could not be changed: %x", k.granted)
+	}
+}
+
+func TestPacketsThatEndTheConnection(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.Message = 1024 })
+	valid := note{qos: 1, id: 1, payload: deposit("1", 1)}.bytes(5)
+	for _, c := range []struct {
+		name   string
+		bytes  []byte
+		reason byte
+	}{
+		{"larger than advertised", note{qos: 1, id: 1, payload: strings.Repeat(" ", 1024)}.bytes(5), 0x95},
+		{"256 MB announced", []byte{0x30, 0xff, 0xff, 0xff, 0x7f}, 0x95},
+		{"a length of five bytes", []byte{0x30, 0xff, 0xff, 0xff, 0xff, 1}, 0x81},
+		{"QoS 3", append([]byte{0x36}, valid[1:]...), 0x81},
+		{"DUP at QoS 0", note{dup: 1}.bytes(5), 0x81},
+		{"packet id 0", note{qos: 1}.bytes(5), 0x82},
+		{"no topic", framed(0x30, text(""), []byte{0}, []byte("x")), 0x82},
+		{"wildcard topic", note{topic: "bank/#"}.bytes(5), 0x82},
+		{"NUL in the topic", note{topic: "bank\x00ops"}.bytes(5), 0x81},
+		{"bad UTF-8 in the topic", note{topic: "bank/\xff"}.bytes(5), 0x81},
+		{"topic longer than the packet", framed(0x30, []byte{0xff, 0xff, 'a'}), 0x81},
+		{"properties longer than the packet", framed(0x30, text("bank/ops"), []byte{9, 1}), 0x81},
+		{"topic alias", note{properties: property(0x23, uint16(1)), payload: "x"}.bytes(5), 0x94},
+		{"alias only", framed(0x32, text(""), []byte{0, 1}, withLength(5, property(0x23, uint16(1))), []byte("x")), 0x94},
+		{"a subscription identifier", note{properties: []byte{0x0b, 1}}.bytes(5), 0x81},
+		{"unknown property", note{properties: []byte{0x7f, 1}}.bytes(5), 0x81},
+		{"content type twice", note{properties: join(property(3, "a"), property(3, "a"))}.bytes(5), 0x81},
+		{"payload format 2", note{properties: property(1, byte(2))}.bytes(5), 0x81},
+		{"PUBACK without an id", []byte{0x40, 0}, 0x81},
+		{"PUBREL with wrong flags", []byte{0x60, 2, 0, 1}, 0x81},
+		{"PUBREC", []byte{0x50, 2, 0, 1}, 0x82},
+		{"PUBCOMP", []byte{0x70, 2, 0, 1}, 0x82},
+		{"CONNACK", []byte{0x20, 2, 0, 0}, 0x82},
+		{"PINGRESP", []byte{0xd0, 0}, 0x82},
+		{"AUTH", []byte{0xf0, 2, 0x19, 0}, 0x82},
+		{"type 0", []byte{0, 0}, 0x82},
+		{"second CONNECT", hello{id: "c"}.bytes(), 0x82},
+		{"subscription identifiers, which are off", framed(0x82, []byte{0, 1}, withLength(5, []byte{0x0b, 1}), text("bank/replies/c"), []byte{1}), 0xa1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, _ := enter(t, h.address, hello{id: "c"})
+			p.conn.Write(c.bytes)
+			p.gone(c.reason)
+			p, _ = enter(t, h.address, hello{id: "c", level: 4})
+			if c.bytes[0] == 0x82 || c.name == "second CONNECT" || c.bytes[0]>>4 == 3 && c.reason != 0x95 {
+				return // another packet in MQTT 3
+			}
+			p.conn.Write(c.bytes)
+			p.gone(0)
+		})
+	}
+	if h.entries() != 0 {
+		t.Error("something was executed")
+	}
+}
+
+// Both packets bring mochi's decoder down. They may cost their own connection only.
+func TestAFaultIsContained(t *testing.T) {
+	h := build(t, nil)
+	h.faulty = true
+	other := listening(t, h.address, hello{id: "other"})
+	for _, b := range [][]byte{
+		{0x82, 0x0a, 0, 1, 0, 0, 5, 'a', 'b', 'c', 'd', 'e'},
+		{0x82, 0x06, 0, 1, 0, 0, 1, 'a'},
+	} {
+		p, _ := enter(t, h.address, keeps(5, "c"))
+		p.send(b)
+		p.gone(0)
+		p, _ = enter(t, h.address, keeps(5, "c"))
+		p.subscribe(1, "bank/replies/c", 1)
+		p.conn.Close()
+	}
+	other.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+	other.ack(tPuback, 1, 0)
+	other.reply(1)
+	if !strings.Contains(h.log.String(), "connection failed") || !strings.Contains(h.log.String(), "SubscribeDecode") {
+		t.Error("the fault is not in the log")
+	}
+}
+
+func TestASilentSocketIsClosed(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.ReadTimeout = 50 * time.Millisecond })
+	silent := call(t, h.address)
+	slow := call(t, h.address)
+	whole := hello{id: "c"}.bytes()
+	slow.send(whole[:len(whole)-1])
+	silent.gone(0)
+	slow.gone(0)
+	wrong := call(t, h.address)
+	wrong.send(note{payload: "x"}.bytes(5))
+	wrong.gone(0)
+}
+
+func TestSilenceEndsAConnection(t *testing.T) {
+	h := build(t, nil)
+	for _, level := range []byte{4, 5} {
+		p, _ := enter(t, h.address, hello{id: "c", level: level, keepAlive: 1})
+		p.send([]byte{0x30}) // the beginning of a packet is silence too
+		began := time.Now()
+		p.gone(map[byte]byte{4: 0, 5: 0x8d}[level])
+		if took := time.Since(began); took < time.Second {
+			t.Errorf("ended after %v", took)
+		}
+	}
+}
+
+func TestAnnouncedBytesCostNoMemory(t *testing.T) {
+	h := build(t, nil)
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for range 8 {
+		p := call(t, h.address)
+		p.send([]byte{0x10, 0xff, 0xff, 0xff, 0x7f})
+		p.gone(0)
+	}
+	if grown := heap() - before; grown > 4<<20 {
+		t.Errorf("%d bytes more", grown)
+	}
+}
+
+func TestAllowFromAndTheGateAreAppliedBeforeAByte(t *testing.T) {
+	observer, gate := new(counts), new(turnstile)
+	gate.room.Store(1)
+	l := listen(t)
+	h := build(t, func(o *mqtt.Options) { o.Observer, o.Gate = observer, gate }, mqtt.Listener{
+		Net: l, AllowFrom: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+	})
+	call(t, l.Addr().String()).gone(0)
+	first, _ := enter(t, h.address, hello{id: "a"})
+	call(t, h.address).gone(0) // the gate has room for one
+	first.conn.Close()
+	for { // until it has been counted out
+		p := call(t, h.address)
+		p.conn.Write(hello{id: "b"}.bytes())
+		if _, err := p.read(); err == nil {
+			break
+		}
+	}
+	if err := h.stop(); err != nil {
+		t.Error(err)
+	}
+	if observer.rejected(mqtt.RejectedAddress) != 1 || observer.rejected(mqtt.RejectedConnections) < 1 || observer.open.Load() != 0 {
+		t.Errorf("rejected %v, %d open", observer.reasons, observer.open.Load())
+	}
+	if gate.room.Load() != 1 {
+		t.Errorf("the gate has room for %d", gate.room.Load())
+	}
+}
+
+func TestOperationsAreObserved(t *testing.T) {
+	observer := new(counts)
+	h := build(t, func(o *mqtt.Options) { o.Observer = observer })
+	p := listening(t, h.address, hello{id: "c"})
+	p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+	p.ack(tPuback, 1, 0)
+	p.reply(1)
+	p.publish(note{qos: 1, id: 2, payload: "nonsense"})
+	p.ack(tPuback, 2, 0x99)
+	p.reply(1)
+	if err := h.stop(); err != nil {
+		t.Error(err)
+	}
+	if got := fmt.Sprint(observer.operations); got != "[deposit ok  malformed]" {
+		t.Errorf("observed %s", got)
+	}
+}
+
+// turnstile is a Gate for so many.
+type turnstile struct{ room atomic.Int64 }
+
+func (g *turnstile) Enter() bool {
+	if g.room.Add(-1) < 0 {
+		g.room.Add(1)
+		return false
+	}
+	return true
+}
+
+func (g *turnstile) Leave() { g.room.Add(1) }
+
+// counts is an Observer.
+type counts struct {
+	mu         sync.Mutex
+	operations []string
+	reasons    map[string]int
+	open       atomic.Int64
+}
+
+func (c *counts) Operation(kind bank.Kind, code bank.Code, _ time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.operations = append(c.operations, kind.String()+" "+code.String())
+}
+
+func (c *counts) Connection(opened bool) {
+	if opened {
+		c.open.Add(1)
+	} else {
+		c.open.Add(-1)
+	}
+}
+
+func (c *counts) Rejected(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reasons == nil {
+		c.reasons = map[string]int{}
+	}
+	c.reasons[reason]++
+}
+
+func (c *counts) rejected(reason string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reasons[reason]
+}
+
+func TestASlowReaderHarmsNobodyElse(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.WriteTimeout = 300 * time.Millisecond })
+	slow := listening(t, h.address, hello{id: "slow", level: 4})
+	slow.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	stuck := make(chan struct{})
+	go func() { // publishes for ever and reads nothing
+		defer close(stuck)
+		notes := make([]byte, 0, 1<<16)
+		for id := range 500 {
+			notes = append(notes, note{qos: 1, id: uint16(id + 1), payload: deposit("1", 1)}.bytes(4)...)
+		}
+		for {
+			if _, err := slow.conn.Write(notes); err != nil {
+				return
+			}
+		}
+	}()
+	quick := listening(t, h.address, hello{id: "quick"})
+	worst := time.Duration(0)
+	for id := uint16(1); ; id++ {
+		began := time.Now()
+		quick.publish(note{qos: 1, id: id, payload: deposit("2", 1)})
+		quick.ack(tPuback, id, 0)
+		quick.reply(1)
+		worst = max(worst, time.Since(began))
+		select {
+		case <-stuck:
+			if worst > time.Second {
+				t.Errorf("a slow reader delayed another by %v", worst)
+			}
+			return
+		default:
+		}
+		if id == 1<<16-1 {
+			id = 0
+		}
+	}
+}

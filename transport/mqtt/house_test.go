@@ -1,0 +1,182 @@
+package mqtt_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gateway/bank"
+	"gateway/transport/mqtt"
+)
+
+// house is a bank with an MQTT door.
+type house struct {
+	t       testing.TB
+	address string
+	web     string // of the WebSocket listener
+	server  *mqtt.Server
+	engine  *heldEngine
+	banco   *bank.Banco
+	log     *syncedBuffer
+	faulty  bool // the log may tell of faults
+	stop    func() error // ends Serve and returns what it returned
+}
+
+// heldEngine is a bank in memory whose sync takes as long as a test wants.
+type heldEngine struct {
+	*bank.Memory
+	mu      sync.Mutex
+	held    chan struct{} // nil: not held
+	commits int
+	entered chan int // sizes of batches, when someone listens
+}
+
+func (e *heldEngine) Commit(ctx context.Context, ops []bank.Operation, replies []bank.Reply) error {
+	e.mu.Lock()
+	held := e.held
+	e.commits++
+	e.mu.Unlock()
+	select {
+	case e.entered <- len(ops):
+	default:
+	}
+	if held != nil {
+		<-held
+	}
+	return e.Memory.Commit(ctx, ops, replies)
+}
+
+// hold makes every sync wait until release is called.
+func (e *heldEngine) hold() (release func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	held := make(chan struct{})
+	e.held = held
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.held != nil {
+			e.held = nil
+			close(held)
+		}
+	}
+}
+
+func (e *heldEngine) syncs() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.commits
+}
+
+type syncedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncedBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncedBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// build starts a house. When the test ends it must stop, with its book at zero and no goroutine left.
+func build(t testing.TB, change func(*mqtt.Options), more ...mqtt.Listener) *house {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	memory := bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)
+	h := &house{t: t, log: new(syncedBuffer), engine: &heldEngine{Memory: memory, entered: make(chan int, 1)}}
+	h.banco = bank.New(h.engine, bank.Options{})
+	options := mqtt.Options{
+		Decimals: 2, Anonymous: true, Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if change != nil {
+		change(&options)
+	}
+	server, err := mqtt.New(h.banco, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.server = server
+	plain, web := listen(t), listen(t)
+	h.address, h.web = plain.Addr().String(), web.Addr().String()
+	h.stop = h.run(append(more, mqtt.Listener{Net: plain}, mqtt.Listener{
+		Net: web, WebSocket: true, Origins: []string{"https://bank.example"},
+	}))
+	t.Cleanup(func() { h.close(before) })
+	return h
+}
+
+func (h *house) run(listeners []mqtt.Listener) (stop func() error) {
+	banking, stopBank := context.WithCancel(context.Background())
+	serving, stopServer := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := h.banco.Run(banking); err != nil {
+			h.t.Errorf("bank: %v", err)
+		}
+	})
+	served := make(chan error, 1)
+	running.Go(func() { served <- h.server.Serve(serving, listeners) })
+	return sync.OnceValue(func() error {
+		stopServer()
+		err := <-served
+		stopBank()
+		running.Wait()
+		return err
+	})
+}
+
+func (h *house) close(before int) {
+	h.engine.mu.Lock()
+	held := h.engine.held
+	h.engine.held = nil
+	h.engine.mu.Unlock()
+	if held != nil {
+		close(held)
+	}
+	if err := h.stop(); err != nil {
+		h.t.Errorf("serve: %v", err)
+	}
+	sum := bank.Amount(0)
+	for _, e := range h.engine.Entries() {
+		for _, p := range e.Postings {
+			sum += p.Amount
+		}
+	}
+	if sum != 0 {
+		h.t.Errorf("the book sums to %d", sum)
+	}
+	if !h.faulty && strings.Contains(h.log.String(), "level=ERROR") {
+		h.t.Errorf("log: %s", h.log)
+	}
+	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			h.t.Fatalf("goroutines are left:\n%s", stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}
+
+// entries returns how many operations the bank has written down. Nothing may be under way.
+func (h *house) entries() int { return len(h.engine.Entries()) }
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}

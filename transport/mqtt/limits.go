@@ -1,0 +1,72 @@
+package mqtt
+
+import "time"
+
+// The limits of this door. Those that an operator sets are in [Options]; PROTOCOL.md, "MQTT", says what a client sees when
+// it reaches one.
+const (
+	// maxClientID is the most bytes of a client id. Longer ones are refused at CONNECT.
+	maxClientID = 64
+	// maxTopic is the most bytes of a response topic or a topic filter. An operation with a longer response topic is
+	// too_large, a longer filter is refused.
+	maxTopic = 256
+	// maxLevels is the most levels of a topic filter. A deeper one is refused.
+	maxLevels = 16
+	// maxCorrelation is the most bytes of correlation data. An operation with more is too_large.
+	maxCorrelation = 512
+	// maxSubscriptions is the most filters of one session. One more is refused.
+	maxSubscriptions = 16
+	// maxSessions is the most sessions, connected and stored. A client that would be one more is refused at CONNECT.
+	maxSessions = 1 << 16
+	// maxWaiting is the most replies of one session that are owed, waiting or not acknowledged, besides InFlight. One
+	// more operation is overloaded.
+	maxWaiting = 4096
+	// maxWaitingAll is the same for all sessions together.
+	maxWaitingAll = 1 << 18
+	// maxRemembered is the most answered QoS 1 operations of an MQTT 3 session that are remembered for a redelivery. The
+	// oldest is forgotten; MQTT 5 needs no more than InFlight, which its Receive Maximum guarantees.
+	maxRemembered = 1024
+	// keptAnswers is how many of them are answered again, besides being acknowledged again.
+	keptAnswers = 32
+	// maxWindow is the most QoS 1 replies on their way to one client, whatever Receive Maximum it grants. More wait.
+	maxWindow = 1024
+	// windowMQTT3 is the same for a client of MQTT 3, which cannot say.
+	windowMQTT3 = 256
+	// maxExpiry is how long a session is kept after its connection ended. MQTT 5 clients that ask for more are told.
+	maxExpiry = 7 * 24 * time.Hour
+	// sweepEvery is how often expired sessions are thrown away.
+	sweepEvery = time.Minute
+	// maxDrain bounds how long Serve answers what it accepted after it was told to stop.
+	maxDrain = 10 * time.Second
+	// farewellTime is how long a peer has to take the last packet before its connection is closed.
+	farewellTime = time.Second
+	// farewellBytes is how much is read and thrown away meanwhile, so that the close does not overtake the packet.
+	farewellBytes = 1 << 20
+	// maxBatch is the most replies in one write.
+	maxBatch = 128
+	// firstBuffer is the first size of a connection's read buffer, in bytes. It grows up to Options.Message.
+	firstBuffer = 1 << 10
+	// keptBuffer is the largest write buffer, in bytes, that is kept for the next write.
+	keptBuffer = 64 << 10
+	// webSocketMessages is how many messages of Options.Message bytes one WebSocket message may hold.
+	webSocketMessages = 4
+)
+
+// The defaults of [Options].
+const (
+	DefaultReadTimeout  = 5 * time.Second
+	DefaultIdleTimeout  = 5 * time.Minute
+	DefaultWriteTimeout = 10 * time.Second
+	DefaultMessage      = 16 << 10
+	DefaultInFlight     = 256
+)
+
+// Reasons that are given to [Observer.Rejected].
+const (
+	RejectedAddress     = "address"     // not in allow_from
+	RejectedConnections = "connections" // as many as there may be
+	RejectedOrigin      = "origin"      // a page that may not connect
+	RejectedTimeout     = "timeout"     // no whole CONNECT in time
+	RejectedConnect     = "connect"     // a CONNECT that is refused: its client id, will, credentials
+	RejectedPacket      = "packet"      // a packet that ends the connection
+)

@@ -1,0 +1,103 @@
+package mqtt
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"unicode/utf8"
+)
+
+// clientIDVariable stands for the client id in the replies topic.
+const clientIDVariable = "{client_id}"
+
+// checkTopics says what is wrong with the two topics of [Options].
+func checkTopics(operations, replies string) error {
+	switch {
+	case !topicName(operations):
+		return errors.New("mqtt: the operations topic is no topic name")
+	case strings.Count(replies, clientIDVariable) != 1:
+		return errors.New("mqtt: the replies topic needs " + clientIDVariable + " once")
+	case !topicName(strings.Replace(replies, clientIDVariable, "x", 1)):
+		return errors.New("mqtt: the replies topic is no topic name")
+	case couldOwn(replies, operations):
+		return errors.New("mqtt: the operations topic would belong to a client's replies")
+	}
+	return nil
+}
+
+// couldOwn reports whether some client id makes topic the client's own, or one below it.
+func couldOwn(replies, topic string) bool {
+	levels := strings.SplitAfterN(topic, "/", strings.Count(replies, "/")+2)
+	top := strings.TrimSuffix(strings.Join(levels[:min(len(levels), strings.Count(replies, "/")+1)], ""), "/")
+	before, after, _ := strings.Cut(replies, clientIDVariable)
+	return len(top) > len(before)+len(after) && strings.HasPrefix(top, before) && strings.HasSuffix(top, after)
+}
+
+// topicName reports whether messages may be published to the topic by us: no wildcards, and none of the broker's own.
+func topicName(topic string) bool {
+	return topic != "" && len(topic) <= maxTopic-maxClientID && topic[0] != '$' && utf8.ValidString(topic) &&
+		!strings.ContainsAny(topic, "+#\x00")
+}
+
+// ownTopic returns the replies topic of a client.
+func (o *Options) ownTopic(clientID string) string {
+	return strings.Replace(o.RepliesTopic, clientIDVariable, clientID, 1)
+}
+
+// below reports whether topic, or a filter, is root or below it.
+func below[T string | []byte](topic T, root string) bool {
+	return len(topic) >= len(root) && string(topic[:len(root)]) == root && (len(topic) == len(root) || topic[len(root)] == '/')
+}
+
+// wild reports whether a topic has wildcards.
+func wild(topic []byte) bool {
+	return bytes.IndexByte(topic, '+') >= 0 || bytes.IndexByte(topic, '#') >= 0
+}
+
+// matches reports whether a message on topic is for a subscription of filter (section 4.7). Filters have been checked.
+func matches(filter, topic string) bool {
+	for {
+		level, restOfFilter, more := strings.Cut(filter, "/")
+		if level == "#" {
+			return true
+		}
+		name, rest, deeper := strings.Cut(topic, "/")
+		if level != "+" && level != name {
+			return false
+		}
+		if !more || !deeper {
+			return more == deeper || more && restOfFilter == "#" // a/# matches a as well
+		}
+		filter, topic = restOfFilter, rest
+	}
+}
+
+// filterAllowed reports whether the client with that replies topic may subscribe to filter: to the topic or below it, so
+// that no wildcard reaches further.
+func filterAllowed(filter, own string) bool {
+	if len(filter) > maxTopic || strings.Count(filter, "/") >= maxLevels || !below(filter, own) {
+		return false
+	}
+	for rest, more := filter[len(own):], true; more; {
+		var level string
+		level, rest, more = strings.Cut(rest, "/")
+		if strings.ContainsAny(level, "+#") && (len(level) > 1 || level == "#" && more) {
+			return false // [MQTT-4.7.1-2], [MQTT-4.7.1-3]
+		}
+	}
+	return true
+}
+
+// validClientID reports whether id is 1 to 64 of [A-Za-z0-9._:-].
+func validClientID(id string) bool {
+	if len(id) == 0 || len(id) > maxClientID {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == ':' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
