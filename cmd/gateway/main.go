@@ -53,7 +53,9 @@ type command struct {
 
 // commands returns the table of commands in the order that the help tells them.
 func commands() []command {
-	return []command{checkCommand(), passwdCommand(), versionCommand()}
+	table := []command{serveCommand(), checkCommand()}
+	table = append(table, journalCommands()...)
+	return append(table, passwdCommand(), versionCommand())
 }
 
 func main() {

@@ -44,8 +44,8 @@ func passwdCommand() command {
 		summary: "Read a password, print its hash for config.yaml.",
 		about:   passwdAbout,
 		flags: func(*flag.FlagSet) func(context.Context, *environment, []string) int {
-			return func(_ context.Context, env *environment, _ []string) int {
-				password, err := readPassword(env)
+			return func(ctx context.Context, env *environment, _ []string) int {
+				password, err := readPassword(ctx, env)
 				if err != nil {
 					env.complain("passwd: %v", err)
 					return exitRefused
@@ -68,11 +68,19 @@ func hashPassword(password []byte) string {
 }
 
 // readPassword asks for a password twice on a terminal, or reads one line.
-func readPassword(env *environment) ([]byte, error) {
+func readPassword(ctx context.Context, env *environment) ([]byte, error) {
 	terminal, ok := env.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
 		return readPasswordLine(env.stdin)
 	}
+	state, err := term.GetState(int(terminal.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("read the password: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { // a signal ends the wait, and the terminal must show again what is typed
+		_ = term.Restore(int(terminal.Fd()), state)
+		os.Exit(exitRefused)
+	})()
 	first, err := promptPassword(env, terminal, "Password: ")
 	if err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -24,36 +23,34 @@ const patience = 30 * time.Second
 // scriptCommands are the commands that our scripts have besides testscript's own:
 //
 //	exits CODE COMMAND...    runs the command, which must exit with that very code
-//	start NAME ARG...        runs `gateway ARG...`, waits for its ready line and sets $SOCKET0, $SOCKET1, $MQTT0, $ADMIN0…
-//	stop NAME SIGNAL [CODE]  signals it (TERM, INT, KILL) and waits until it has ended, with that code
-//	fetch STATUS URL         gets the page, which must have that status, and prints it
+//	start NAME ARG...        runs `gateway ARG...`, waits for its ready line and sets $READY to it
+//	                         and $SOCKET0, $SOCKET1, $MQTT0, $ADMIN0… to the addresses in it
+//	end NAME SIGNAL [CODE]   signals it (TERM, INT, KILL) and waits until it has ended, with that code
+//	signal NAME SIGNAL       signals it and goes on
+//	fetch STATUS URL         gets the page until it has that status, and prints it
 //	flip FILE OFFSET         changes one byte of the file; a negative offset counts from its end
+//	say ADDRESS TEXT         sends the text to a socket that takes one operation, and prints the reply
 //	hold                     binds an address and sets $HELD to it until the script ends
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"exits": scriptExits, "start": scriptStart, "stop": scriptStop, "fetch": scriptFetch, "flip": scriptFlip,
-		"hold": scriptHold,
+		"exits": scriptExits, "start": scriptStart, "end": scriptEnd, "signal": scriptSignal, "fetch": scriptFetch, "flip": scriptFlip,
+		"say": scriptSay, "hold": scriptHold,
 	}
 }
 
 func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, args[1], args[2:]...)
-	cmd.Dir, cmd.Env = ts.MkAbs("."), append(os.Environ(), "PATH="+ts.Getenv("PATH"))
-	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
-	err = cmd.Run()
-	if ctx.Err() != nil {
-		ts.Fatalf("%s has not ended after %v", args[1], patience)
+	code := exitDone
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		code = exit.ExitCode()
 	}
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		ts.Fatalf("%v", err)
-	}
-	if got := cmd.ProcessState.ExitCode(); got != want {
-		ts.Fatalf("exit code %d, want %d", got, want)
+	if code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
 	}
 }
 
@@ -61,6 +58,7 @@ func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 type process struct {
 	cmd       *exec.Cmd
 	stderr    bytes.Buffer
+	ready     string              // its ready line
 	addresses map[string][]string // by door
 }
 
@@ -86,6 +84,7 @@ func startGateway(dir, path string, args ...string) (*process, error) {
 		_ = p.cmd.Wait()
 		return p, errors.New("no ready line but " + strconv.Quote(line) + "\n" + p.stderr.String())
 	}
+	p.ready = line
 	for _, field := range fields[1:] {
 		door, addresses, _ := strings.Cut(field, "=")
 		p.addresses[door] = strings.Split(addresses, ",")
@@ -100,6 +99,16 @@ func (p *process) stop(signal syscall.Signal) (int, error) {
 		return 0, err
 	}
 	return p.wait()
+}
+
+// kill ends the gateway if it still runs, and reports whether it did.
+func (p *process) kill() bool {
+	if p.cmd.ProcessState != nil {
+		return false
+	}
+	_ = p.cmd.Process.Kill()
+	_, _ = p.wait()
+	return true
 }
 
 func (p *process) wait() (int, error) {
@@ -123,11 +132,10 @@ func scriptStart(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Setenv(strings.ToUpper(door)+strconv.Itoa(i), address)
 		}
 	}
+	ts.Setenv("READY", strings.TrimSpace(p.ready))
 	running(ts)[args[0]] = p
 	ts.Defer(func() {
-		if p.cmd.ProcessState == nil {
-			_ = p.cmd.Process.Kill()
-			_, _ = p.wait()
+		if p.kill() {
 			ts.Logf("%s\n%s", args[0], p.stderr.String())
 		}
 	})
@@ -140,13 +148,25 @@ func running(ts *testscript.TestScript) map[string]*process {
 	return ts.Value(runningKey{}).(map[string]*process)
 }
 
-func scriptStop(ts *testscript.TestScript, _ bool, args []string) {
+// scriptProcess returns the process and the signal that a command names.
+func scriptProcess(ts *testscript.TestScript, args []string) (*process, syscall.Signal) {
 	p := running(ts)[args[0]]
-	if p == nil {
-		ts.Fatalf("nothing runs by the name %s", args[0])
-	}
 	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}
-	code, err := p.stop(signals[args[1]])
+	signal, known := signals[args[1]]
+	if p == nil || !known {
+		ts.Fatalf("no process %s, or no signal %s", args[0], args[1])
+	}
+	return p, signal
+}
+
+func scriptSignal(ts *testscript.TestScript, _ bool, args []string) {
+	p, signal := scriptProcess(ts, args)
+	ts.Check(p.cmd.Process.Signal(signal))
+}
+
+func scriptEnd(ts *testscript.TestScript, _ bool, args []string) {
+	p, signal := scriptProcess(ts, args)
+	code, err := p.stop(signal)
 	ts.Check(err)
 	ts.Logf("%s", p.stderr.String())
 	_, err = ts.Stderr().Write(p.stderr.Bytes())
@@ -163,13 +183,20 @@ func scriptStop(ts *testscript.TestScript, _ bool, args []string) {
 
 func scriptFetch(ts *testscript.TestScript, _ bool, args []string) {
 	client := http.Client{Timeout: patience}
-	page, err := client.Get(args[1])
-	ts.Check(err)
-	defer page.Body.Close()
-	_, err = io.Copy(ts.Stdout(), page.Body)
-	ts.Check(err)
-	if strconv.Itoa(page.StatusCode) != args[0] {
-		ts.Fatalf("status %d, want %s", page.StatusCode, args[0])
+	for deadline := time.Now().Add(patience); ; {
+		page, err := client.Get(args[1])
+		ts.Check(err)
+		body, err := io.ReadAll(page.Body)
+		ts.Check(err)
+		ts.Check(page.Body.Close())
+		if strconv.Itoa(page.StatusCode) == args[0] {
+			_, err = ts.Stdout().Write(body)
+			ts.Check(err)
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("status %d, want %s\n%s", page.StatusCode, args[0], body)
+		}
 	}
 }
 
@@ -189,4 +216,22 @@ func scriptHold(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 	ts.Defer(func() { _ = ln.Close() })
 	ts.Setenv("HELD", ln.Addr().String())
+}
+
+func scriptSay(ts *testscript.TestScript, _ bool, args []string) {
+	conn, err := net.Dial("tcp", args[0])
+	ts.Check(err)
+	defer conn.Close()
+	ts.Check(conn.SetDeadline(time.Now().Add(patience)))
+	const ack = "true\n"
+	greeting := make([]byte, len(ack))
+	_, err = io.ReadFull(conn, greeting)
+	ts.Check(err)
+	if string(greeting) != ack {
+		ts.Fatalf("greeted by %q", greeting)
+	}
+	_, err = io.WriteString(conn, args[1]+"\n")
+	ts.Check(err)
+	_, err = io.Copy(ts.Stdout(), conn)
+	ts.Check(err)
 }

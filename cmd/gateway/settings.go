@@ -19,7 +19,8 @@ func checkCommand() command {
 		name:    "check",
 		summary: "Read the settings and print every problem.",
 		about: `It prints each problem as FILE:LINE: message, all in one run, and exits 78; or
-nothing but a word, and exits 0. The files that the settings name are read too.
+that the file is valid, and exits 0. The files that the settings name are read
+and checked too.
 
 Examples:
 

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"gateway/bank"
+	"gateway/bank/journal"
+	"gateway/config"
+)
+
+const verifyAbout = `It reads the journal in DIR, by default that of the settings, and changes
+nothing. Every checksum, every link of the hash chain, every entry's postings
+and the sum of all accounts are checked. A torn tail, which was never
+acknowledged, is told and is no damage. Exits 65 with the first bad entry when
+there is damage.
+
+Examples:
+
+  gateway journal verify
+  gateway journal verify /var/lib/gateway
+`
+
+const dumpAbout = `It reads the journal in DIR, by default that of the settings, and changes
+nothing. Amounts are integers in minor units. The journal is checked on the
+way, as verify does it. Exits 65 when there is damage.
+
+Examples:
+
+  gateway journal dump | jq -r 'select(.code == "ok") | .id'
+  gateway journal dump /var/lib/gateway > entries.jsonl
+`
+
+func journalCommands() []command {
+	return []command{
+		{
+			name: "journal verify", args: "[DIR]", summary: "Check every entry of the journal, offline.",
+			about: verifyAbout, flags: journalFlags(verifyJournal),
+		},
+		{
+			name: "journal dump", args: "[DIR]", summary: "Print every entry of the journal as a line of JSON.",
+			about: dumpAbout, flags: journalFlags(dumpJournal),
+		},
+	}
+}
+
+// journalFlags declares what both commands take; read is given the directory.
+func journalFlags(read func(env *environment, dir string) int) func(*flag.FlagSet) func(context.Context, *environment, []string) int {
+	return func(fs *flag.FlagSet) func(context.Context, *environment, []string) int {
+		file := fs.String("config", settingsFile, "Without DIR, read ledger.path from `FILE`, if it is there.")
+		return func(_ context.Context, env *environment, args []string) int {
+			dir, ok := journalDir(env, *file, args)
+			if !ok {
+				return exitSettings
+			}
+			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+				env.complain("there is no journal in %s: no such directory", dir)
+				return exitRefused
+			}
+			signal.Reset(syscall.SIGINT, syscall.SIGTERM) // reading may end anywhere, at once
+			return read(env, dir)
+		}
+	}
+}
+
+// journalDir returns the directory that args name, or that of the settings.
+func journalDir(env *environment, file string, args []string) (dir string, ok bool) {
+	if len(args) > 0 {
+		return args[0], true
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && file == settingsFile {
+		return config.Default().Ledger.Path, true
+	}
+	settings, ok := loadSettings(env, env.stderr, file)
+	return settings.Ledger.Path, ok
+}
+
+func verifyJournal(env *environment, dir string) int {
+	began := time.Now()
+	report, err := journal.Verify(dir)
+	took := time.Since(began)
+	if err != nil {
+		return explainJournal(env, dir, err)
+	}
+	out := env.stdout
+	fmt.Fprintf(out, "entries   %d\nseq       %d\nhash      %x\n", report.Entries, report.Entries, report.Hash)
+	if report.Entries > 0 {
+		fmt.Fprintf(out, "time      %s\n", report.Time.Format(time.RFC3339Nano))
+	}
+	fmt.Fprintf(out, "decimals  %d\naccounts  %d\nids       %d\nsegments  %d\n",
+		report.Decimals, report.Accounts, report.IDs, report.Segments)
+	fmt.Fprintf(out, "sum       0\ntorn      %s\n", describeTear(report.Torn))
+	fmt.Fprintf(out, "verified in %v, %.0f entries/s\n", took.Round(time.Microsecond), float64(report.Entries)/took.Seconds())
+	return exitDone
+}
+
+func describeTear(torn journal.Tear) string {
+	if torn.Bytes == 0 {
+		return "no"
+	}
+	return fmt.Sprintf("%d bytes of %s from byte %d on: never acknowledged, the next start cuts them off",
+		torn.Bytes, torn.File, torn.Offset)
+}
+
+// explainJournal says why a journal could not be read and returns the exit code.
+func explainJournal(env *environment, dir string, err error) int {
+	var damage *journal.DamageError
+	if errors.As(err, &damage) {
+		env.complain("the journal in %s is damaged", dir)
+		fmt.Fprintf(env.stderr, "seq     %d\nfile    %s\noffset  %d\nreason  %s\n", damage.Seq, damage.File, damage.Offset, damage.Reason)
+		return exitDamaged
+	}
+	env.complain("%v", err)
+	if errors.Is(err, journal.ErrFormat) {
+		return exitSettings
+	}
+	return exitRefused
+}
+
+// dumped is a line of `gateway journal dump`.
+type dumped struct {
+	Seq       uint64          `json:"seq"`
+	Time      time.Time       `json:"time"`
+	Kind      string          `json:"kind"`
+	Principal string          `json:"principal"`
+	ID        string          `json:"id"`
+	Code      string          `json:"code"`
+	Postings  []dumpedPosting `json:"postings"`
+	Memo      string          `json:"memo"`
+	Door      string          `json:"door"`
+	Peer      string          `json:"peer,omitempty"`
+	Hash      string          `json:"hash"`
+}
+
+type dumpedPosting struct {
+	Account bank.Account `json:"account"`
+	Amount  bank.Amount  `json:"amount"` // minor units
+}
+
+func dumpJournal(env *environment, dir string) int {
+	out := bufio.NewWriterSize(env.stdout, 1<<16)
+	lines := json.NewEncoder(out)
+	lines.SetEscapeHTML(false)
+	var line dumped
+	var writeErr error
+	_, err := journal.Dump(dir, func(e *bank.Entry, hash [32]byte) error {
+		line.set(e, hash)
+		writeErr = lines.Encode(&line)
+		return writeErr
+	})
+	if writeErr == nil {
+		writeErr = out.Flush()
+	}
+	switch {
+	case errors.Is(writeErr, syscall.EPIPE):
+		return exitDone // the reader has seen enough
+	case writeErr != nil:
+		env.complain("journal dump: %v", writeErr)
+		return exitRefused
+	case err != nil:
+		return explainJournal(env, dir, err)
+	}
+	return exitDone
+}
+
+// set makes the line tell e, keeping the memory of its postings.
+func (d *dumped) set(e *bank.Entry, hash [32]byte) {
+	*d = dumped{
+		Seq: e.Seq, Time: e.Time, Kind: e.Kind.String(), Principal: e.Principal, ID: e.ID, Code: e.Code.String(),
+		Postings: d.Postings[:0], Memo: e.Memo, Door: e.Origin.Door.String(), Hash: hex.EncodeToString(hash[:]),
+	}
+	if d.Postings == nil {
+		d.Postings = []dumpedPosting{}
+	}
+	if e.Origin.Peer.IsValid() {
+		d.Peer = e.Origin.Peer.String()
+	}
+	for _, p := range e.Postings {
+		d.Postings = append(d.Postings, dumpedPosting{p.Account, p.Amount})
+	}
+}

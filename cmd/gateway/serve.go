@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"gateway/bank"
+	"gateway/bank/journal"
+	"gateway/config"
+)
+
+const serveAbout = `It reads the settings, recovers the book, listens, and prints one line when
+every listener is up: the word ready, and the address of each. Logs go to
+stderr.
+
+SIGINT or SIGTERM stops it: it accepts no more, answers all it accepted, syncs
+and exits 0. A second signal kills it at once, which loses nothing acknowledged.
+
+Exits otherwise: 65 the journal is damaged, 70 a write or sync failed, 73
+another process has the directory, 75 a passing fault outside, such as an
+address in use, 78 the settings are wrong.
+
+Examples:
+
+  gateway serve
+  gateway serve --config /etc/gateway/config.yaml
+`
+
+func serveCommand() command {
+	return command{
+		name:    "serve",
+		summary: "Serve until SIGINT or SIGTERM.",
+		about:   serveAbout,
+		flags: func(fs *flag.FlagSet) func(context.Context, *environment, []string) int {
+			file := configFlag(fs)
+			return func(ctx context.Context, env *environment, _ []string) int {
+				settings, ok := loadSettings(env, env.stderr, *file)
+				if !ok {
+					return exitSettings
+				}
+				logger := newLogger(env.stderr, settings.Log)
+				if err := serve(ctx, settings, logger, env.stdout); err != nil {
+					code := exitCode(err)
+					logger.Error("failed", "err", err, "exit", code)
+					return code
+				}
+				return exitDone
+			}
+		},
+	}
+}
+
+func newLogger(w io.Writer, settings config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: settings.Level}
+	if settings.Format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// Why serving ends. Each has an exit code of its own.
+var (
+	errListen = errors.New("listen")
+	errDoor   = errors.New("a listener failed")
+	errEngine = errors.New("the engine failed")
+)
+
+// exitCode tells the supervisor what err means.
+func exitCode(err error) int {
+	switch {
+	case errors.Is(err, journal.ErrDamaged):
+		return exitDamaged
+	case errors.Is(err, journal.ErrLocked):
+		return exitLocked
+	case errors.Is(err, journal.ErrDecimals), errors.Is(err, journal.ErrFormat): // this program is not the journal's
+		return exitSettings
+	case errors.Is(err, errEngine):
+		return exitBroken
+	case errors.Is(err, os.ErrPermission): // a port or a directory that this user may never have
+		return exitSettings
+	case errors.Is(err, errListen), errors.Is(err, errDoor):
+		return exitPassing
+	}
+	return exitBroken
+}
+
+// serve opens the engine that the settings name, and serves until ctx ends or a part fails.
+func serve(ctx context.Context, settings config.Config, logger *slog.Logger, stdout io.Writer) error {
+	warn(settings, logger)
+	m := newMetrics(readBuild())
+	engine, err := openEngine(settings, logger, m)
+	if err != nil {
+		return err
+	}
+	err = serveEngine(ctx, settings, engine, m, logger, stdout)
+	if closeErr := engine.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("%w: close: %w", errEngine, closeErr))
+	}
+	if err == nil {
+		logger.Info("stopped")
+	}
+	return err
+}
+
+// serveEngine starts everything before the engine, in order, and stops it in the opposite one. The engine is the
+// caller's to close.
+func serveEngine(
+	ctx context.Context, settings config.Config, engine bank.Engine, m *metrics, logger *slog.Logger, stdout io.Writer,
+) error {
+	m.bank.yielded = func(period string, reply bank.Reply, err error) { logYield(logger, period, reply, err) }
+	banco := bank.New(engine, bank.Options{Investment: investment(settings.Bank.Investment), Observer: &m.bank})
+	s := &server{bank: banco, logger: logger}
+	if err := s.listen(ctx, settings, m); err != nil {
+		return err
+	}
+	s.start(ctx)
+	logger.Info("serving", "addresses", strings.TrimSpace(s.addresses()))
+	if _, err := fmt.Fprintf(stdout, "ready%s\n", s.addresses()); err != nil {
+		logger.Warn("ready line not written", "err", err)
+	}
+	return s.stop(s.wait(ctx))
+}
+
+func openEngine(settings config.Config, logger *slog.Logger, m *metrics) (bank.Engine, error) {
+	rules := bank.Rules{CreateAccounts: settings.Bank.CreateAccounts}
+	if settings.Ledger.Engine == config.Memory {
+		return bank.NewMemory(rules, time.Now), nil
+	}
+	engine, err := journal.Open(settings.Ledger.Path, journal.Options{
+		Rules: rules, Decimals: settings.Bank.Decimals, Logger: logger, Observer: &m.journal,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the journal in %s: %w", settings.Ledger.Path, err)
+	}
+	m.gauge("journal_seq", "The last entry of the journal.", nil, func() float64 { return float64(engine.Seq()) })
+	return engine, nil
+}
+
+// warn tells what an operator may have chosen without meaning it.
+func warn(settings config.Config, logger *slog.Logger) {
+	if settings.Ledger.Engine == config.Memory {
+		logger.Warn("the ledger is in memory: nothing survives this process")
+	}
+	if i := settings.Bank.Investment; i.Enabled {
+		logger.Warn("the investment is on: money is created from @yield", "every", i.Every, "rate", string(i.Rate))
+	}
+}
+
+func investment(settings config.Investment) bank.Investment {
+	return bank.Investment{
+		Enabled: settings.Enabled, FirstAfter: settings.FirstAfter, Every: settings.Every, Hold: settings.Hold,
+		Rate: string(settings.Rate),
+	}
+}
+
+func logYield(logger *slog.Logger, period string, reply bank.Reply, err error) {
+	switch {
+	case err != nil:
+		logger.Error("yield failed", "period", period, "err", err)
+	case reply.Duplicate:
+		logger.Info("yield was credited before", "period", period, "seq", reply.Seq)
+	default:
+		logger.Info("yield", "period", period, "code", reply.Code.String(), "seq", reply.Seq)
+	}
+}
