@@ -1,0 +1,96 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"gateway/bank"
+	"gateway/wire"
+)
+
+// Operation is what a client asks. The bank checks its fields; what it will not take is a refusal, not an error.
+type Operation struct {
+	// Kind is one of bank.KindBalance to bank.KindStatus.
+	Kind bank.Kind
+	// Account says whose balance, or who pays. All kinds but a status have one.
+	Account string
+	// To is the payee of a transfer.
+	To string
+	// Amount is digits as one writes them, "12.50", in whole units; for a deposit, a withdraw and a transfer.
+	Amount string
+	// ID names the operation for ever: 1 to 64 printable ASCII characters. For a status it is the id asked about. Empty, an
+	// operation that writes gets one.
+	ID string
+	// Memo is kept with the operation, at most 140 bytes.
+	Memo string
+}
+
+// Reply is the bank's decision.
+type Reply struct {
+	// Code is bank.OK when the operation was done, else why it was refused.
+	Code bank.Code
+	// Msg says in words what to do about a refusal, and "" otherwise.
+	Msg string
+	// Balance is that of the account after the operation, with all decimals of the bank, or "" when it was not told.
+	Balance string
+	// ID is the operation's, given or made.
+	ID string
+	// Seq and Time are of the entry in the bank's journal; of the last one seen when nothing was written.
+	Seq  uint64
+	Time time.Time
+	// Duplicate says that the bank had decided this id before; the rest is what it answered then. After a repetition it is
+	// true although the caller asked once.
+	Duplicate bool
+}
+
+// Done reports whether the operation was done.
+func (r Reply) Done() bool { return r.Code == bank.OK }
+
+var (
+	// ErrUnknown says that an operation was sent and no answer came: it may have happened. See [UnknownError].
+	ErrUnknown = errors.New("client: outcome unknown")
+	// ErrNotSent says that an operation surely did not happen: it never left, or every copy was turned away unread.
+	ErrNotSent = errors.New("client: not sent")
+	// ErrRefused says that the gateway will not have the connection as it is: the credentials, the client id, the protocol
+	// or the certificate. Do does not wait for its context to end then. It comes wrapped with [ErrNotSent] or in an
+	// [UnknownError].
+	ErrRefused = errors.New("client: connection refused by the gateway")
+	// ErrClosed says that the Client was closed. It comes wrapped with [ErrNotSent] or in an [UnknownError].
+	ErrClosed = errors.New("client: closed")
+)
+
+// UnknownError is the error of an operation whose outcome is unknown. errors.Is(err, ErrUnknown) is true for it.
+type UnknownError struct {
+	// Kind is the operation's.
+	Kind bank.Kind
+	// ID is the id to ask about; "" for a balance, which changes nothing.
+	ID string
+	// Last is the last answer, when there was one; its code is bank.Unavailable or bank.Overloaded.
+	Last *Reply
+	// Err says why the wait ended.
+	Err error
+}
+
+// Error names the operation's kind and id.
+func (e *UnknownError) Error() string {
+	if e.ID == "" {
+		return fmt.Sprintf("client: no answer to the %s: %v", e.Kind, e.Err)
+	}
+	return fmt.Sprintf("client: outcome unknown of the %s with id %q: %v", e.Kind, e.ID, e.Err)
+}
+
+// Is reports whether target is ErrUnknown.
+func (e *UnknownError) Is(target error) bool { return target == ErrUnknown }
+
+// Unwrap returns why the wait ended.
+func (e *UnknownError) Unwrap() error { return e.Err }
+
+// replyOf is the Reply to an operation with that id.
+func replyOf(a *wire.Answer, id string) Reply {
+	r := Reply{Code: a.Code, Balance: a.Balance, ID: id, Seq: a.Seq, Time: a.Time, Duplicate: a.Duplicate}
+	if a.Code != bank.OK {
+		r.Msg = a.Msg
+	}
+	return r
+}
