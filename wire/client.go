@@ -101,7 +101,6 @@ var ErrAnswer = errors.New("wire: not a reply")
 func (c *Client) DecodeAnswer(b []byte) (Answer, int, error) {
 	r := c.readers.Get().(*answerReader)
 	defer c.readers.Put(r)
-	r.answer = answerFields{}
 	defer r.release()
 	n, err := r.read(b, &r.answer)
 	if err == ErrIncomplete {

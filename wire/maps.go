@@ -44,7 +44,6 @@ func (c *mapCodec) Decode(b []byte, op *bank.Operation) (int, error) {
 	*op = bank.Operation{}
 	r := c.readers.Get().(*operationReader)
 	defer c.readers.Put(r)
-	r.fields = fields{}
 	defer r.release()
 	n, err := r.read(b, &r.fields)
 	if err != nil {

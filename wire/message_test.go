@@ -304,6 +304,10 @@ func TestMemoBound(t *testing.T) {
 			if f == wire.JSON {
 				b = bytes.TrimSuffix(b, []byte("\n"))
 			}
+			var op bank.Operation
+			if _, err := wire.NewCodec(f, 2).Decode(b, &op); (err == nil) != want {
+				t.Errorf("%s: memo of %d bytes: %v", f, len(memo), err)
+			}
 			got := verdict(f, b)
 			if want && got != "ok balance account=1 memo="+memo || !want && got != "malformed" {
 				t.Errorf("%s: memo of %d bytes: %s", f, len(memo), got)

@@ -70,17 +70,16 @@ func (f *fields) unpickle(v *pickle.Value) (wrong string) {
 	return wrong
 }
 
+// attributes puts an object's attributes in their places. All are scalars: package pickle lets no others in.
 func (f *fields) attributes(items []pickle.Item) (wrong string) {
 	for i := range items {
 		it := &items[i]
 		to, other := f.place(inObject, []byte(it.Key))
-		switch {
-		case other != "":
+		if other != "" {
 			wrong = other
-		case to != nil:
+		}
+		if to != nil {
 			*to = pickled(&it.Value)
-		case it.Value.Kind == pickle.Dict:
-			wrong = faultNotScalar
 		}
 	}
 	if f.legacy.amount.kind == text {
