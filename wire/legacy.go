@@ -18,6 +18,14 @@ const (
 	legacyModule = "dominio.Operacao"
 )
 
+// What is wrong with a message in the legacy bank's words.
+const (
+	faultPickle        = "send one pickled Saldo, Deposito, Saque or Transferencia"
+	faultLegacyMap     = "the legacy map needs classe, a text, and objeto, a map"
+	faultLegacyField   = "an unknown field; send only classe and objeto"
+	faultLegacyLetters = "a field in other letters; write id_pessoa, id_pessoa_d and valor in small ones"
+)
+
 // legacyClass is a class of the legacy bank and what an instance asks for.
 type legacyClass struct {
 	name string
@@ -84,7 +92,7 @@ func (m *legacyMap) placeAttribute(key []byte) (*value, string) {
 	}
 	for _, known := range [...]string{keyPayer, keyPayee, keyAmount} {
 		if strings.EqualFold(string(key), known) {
-			return nil, "a field in other letters; write id_pessoa, id_pessoa_d and valor in small ones"
+			return nil, faultLegacyLetters
 		}
 	}
 	return nil, ""
@@ -93,7 +101,7 @@ func (m *legacyMap) placeAttribute(key []byte) (*value, string) {
 // operation judges the legacy map; it is that part of fields.operation.
 func (m *legacyMap) operation(op *bank.Operation, decimals int) *Fault {
 	if m.class.kind != text || m.object.kind != mapping {
-		return malformed("the legacy map needs classe, a text, and objeto, a map")
+		return malformed(faultLegacyMap)
 	}
 	kind, known := legacyKind(m.class.short())
 	reads := func(v *value) bool {

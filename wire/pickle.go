@@ -38,7 +38,7 @@ func (c *pickleCodec) Decode(b []byte, op *bank.Operation) (int, error) {
 	case errors.Is(err, pickle.ErrTooLarge):
 		return 0, tooLarge()
 	case err != nil:
-		return 0, malformed("send one pickled Saldo, Deposito, Saque or Transferencia: " + strings.TrimPrefix(err.Error(), "pickle: "))
+		return 0, malformed(faultPickle + ": " + strings.TrimPrefix(err.Error(), "pickle: "))
 	}
 	var f fields
 	wrong := f.unpickle(&v)
@@ -60,7 +60,7 @@ func (f *fields) unpickle(v *pickle.Value) (wrong string) {
 		it := &v.Items[i]
 		to := f.legacy.place([]byte(it.Key))
 		if to == nil {
-			return "an unknown field; send only classe and objeto"
+			return faultLegacyField
 		}
 		*to = pickled(&it.Value)
 		if to == &f.legacy.object {
