@@ -95,6 +95,9 @@ func start(t testing.TB, o setup) *served {
 		<-ended
 	}
 	t.Cleanup(s.stop)
+	if h, ok := o.bank.(*held); ok {
+		t.Cleanup(func() { h.answer(h.waiting()) }) // so that a test that failed can stop
+	}
 	return s
 }
 
@@ -192,10 +195,11 @@ func (o *observer) Rejected(reason string) {
 
 // held is a bank that takes operations and answers when told to.
 type held struct {
-	took chan struct{} // one token for every operation
-	mu   sync.Mutex    // guards all below
-	ops  []bank.Operation
-	done []func(bank.Reply, error)
+	took     chan struct{} // one token for every operation
+	mu       sync.Mutex    // guards all below
+	ops      []bank.Operation
+	done     []func(bank.Reply, error)
+	answered int
 }
 
 func newHeld() *held { return &held{took: make(chan struct{}, 1<<16)} }
@@ -219,16 +223,22 @@ func (h *held) accepted() int {
 // answer does the next n operations: the reply to number i, from 1, has seq i.
 func (h *held) answer(n int) {
 	h.mu.Lock()
-	first := len(h.ops) - len(h.done)
-	done := h.done[:n]
-	ops := h.ops[first : first+n]
-	h.done = h.done[n:]
+	first := h.answered
+	h.answered += n
+	done, ops := h.done[first:h.answered], h.ops[first:h.answered]
 	h.mu.Unlock()
 	for i, d := range done {
 		r := bank.Refusal(&ops[i], bank.OK)
 		r.Seq, r.Time = uint64(first+i+1), clock()
 		d(r, nil)
 	}
+}
+
+// waiting returns how many operations are accepted and not answered.
+func (h *held) waiting() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.ops) - h.answered
 }
 
 // refusing is a bank that accepts nothing.
