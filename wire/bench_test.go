@@ -1,8 +1,11 @@
 package wire_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
 
 	"gateway/bank"
 	"gateway/wire"
@@ -31,6 +34,31 @@ func BenchmarkDecode(b *testing.B) {
 			}
 			if op.Check() != bank.OK {
 				b.Fatal(op.Check())
+			}
+		})
+	}
+}
+
+// BenchmarkLibraryDecode is what BenchmarkDecode is compared with: the libraries' readers, which check far less.
+func BenchmarkLibraryDecode(b *testing.B) {
+	type operation struct {
+		Op      string `json:"op" msgpack:"op"`
+		Account string `json:"account" msgpack:"account"`
+		To      string `json:"to" msgpack:"to"`
+		Amount  string `json:"amount" msgpack:"amount"`
+		ID      string `json:"id" msgpack:"id"`
+	}
+	transfer := wire.Request{Op: "transfer", Account: "ana", To: "bia", Amount: "12.50", ID: "atm7-000001"}
+	for f, unmarshal := range map[wire.Format]func([]byte, any) error{wire.JSON: json.Unmarshal, wire.Msgpack: msgpack.Unmarshal} {
+		b.Run(f.String(), func(b *testing.B) {
+			message := wire.NewClient(f).AppendRequest(nil, &transfer)
+			op := new(operation)
+			b.ReportAllocs()
+			b.SetBytes(int64(len(message)))
+			for b.Loop() {
+				if err := unmarshal(message, op); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

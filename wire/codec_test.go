@@ -48,7 +48,8 @@ func TestOperationKeepsItsTexts(t *testing.T) {
 		}
 		want := bank.Operation{Kind: bank.KindTransfer, Account: "ana", To: "bia", Amount: 100, ID: "id-1", Memo: "memo"}
 		clear(b)
-		other := wire.NewClient(f).AppendRequest(nil, &wire.Request{Op: "transfer", Account: "xxx", To: "yyy", Amount: "2", ID: "zzzz", Memo: "\"vv\""})
+		another := wire.Request{Op: "transfer", Account: "xxx", To: "yyy", Amount: "2", ID: "zzzz", Memo: "\"vv\""}
+		other := wire.NewClient(f).AppendRequest(nil, &another)
 		if _, err := codec.Decode(other, &next); err != nil || op != want {
 			t.Errorf("%s: %+v, %v", f, op, err)
 		}

@@ -135,7 +135,8 @@ func (f *fields) superfluous(kind bank.Kind) bool {
 
 func unknownOperation() *Fault {
 	return &Fault{
-		Code: bank.UnknownOperation, Detail: "there is no such operation; ask for balance, deposit, withdraw, transfer, open or status",
+		Code:   bank.UnknownOperation,
+		Detail: "there is no such operation; ask for balance, deposit, withdraw, transfer, open or status",
 	}
 }
 

@@ -31,11 +31,11 @@ func (s *msgpackScanner) reset(b []byte) { s.b, s.pos, s.text = b, 0, scratch(s.
 
 func (s *msgpackScanner) offset() int { return s.pos }
 
-func (s *msgpackScanner) next(v *value) error {
-	code, err := s.dec.PeekCode()
-	if err != nil {
+func (s *msgpackScanner) next(v *value) (err error) {
+	if s.pos == len(s.b) {
 		return ErrIncomplete
 	}
+	code := s.b[s.pos] // what PeekCode returns, without two calls through an interface
 	switch {
 	case msgpcode.IsString(code):
 		v.kind = text
@@ -80,11 +80,10 @@ func (s *msgpackScanner) more(c container, count int) (bool, error) {
 }
 
 func (s *msgpackScanner) key() ([]byte, error) {
-	code, err := s.dec.PeekCode()
-	if err != nil {
+	if s.pos == len(s.b) {
 		return nil, ErrIncomplete
 	}
-	if !msgpcode.IsString(code) {
+	if !msgpcode.IsString(s.b[s.pos]) {
 		return nil, malformed("a key that is not a str; send text keys")
 	}
 	key, err := s.string()

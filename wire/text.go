@@ -118,8 +118,8 @@ func nearest(digits string) float64 {
 	return f
 }
 
-// appendTime appends a time in RFC 3339 form, in UTC and with microseconds, so that times sort as texts. Its years are those
-// of four digits. It takes a third of the time of time.Time.AppendFormat, which is a third of a reply.
+// appendTime appends a time in RFC 3339 form, in UTC and with microseconds, so that times sort as texts. Its years are
+// those of four digits. time.Time.AppendFormat took more than a third of a reply's time.
 func appendTime(dst []byte, t time.Time) []byte {
 	t = t.UTC()
 	year, month, day := t.Date()
