@@ -62,7 +62,7 @@ type call struct {
 	last     *Reply
 	trouble  error // why the last attempt failed
 
-	nameless int      // refusals without an id that claimed to be the answer; belongs to the reader of the connection
+	nameless int      // refusals that named no id and claimed to be the answer
 	delivery delivery // belongs to the mqttWay
 }
 
@@ -86,21 +86,20 @@ func (c *Client) Do(ctx context.Context, op Operation) (Reply, error) {
 	for attempt := 0; ; attempt++ {
 		k.sent = false
 		answer, err := c.way.carry(ctx, k)
-		switch {
-		case err == nil && !again(answer.Code):
-			return replyOf(&answer, k.asked), nil
-		case err == nil:
-			k.turnedAway(&answer)
+		if err == nil {
+			if reply, err, settled := k.judge(&answer); settled {
+				return reply, err
+			}
 			err = fmt.Errorf("the last answer was %s", answer.Code)
-		case k.sent:
+		} else if k.sent {
 			k.doubtful = true
 		}
 		k.note(err)
 		if ctx.Err() != nil || errors.Is(err, ErrRefused) || errors.Is(err, ErrClosed) {
 			return k.give(ctx)
 		}
-		if answer, ok := c.pause(ctx, k, attempt); ok {
-			return replyOf(&answer, k.asked), nil
+		if late, ok := c.pause(ctx, k, attempt); ok {
+			return replyOf(&late, k.asked), nil
 		}
 		if ctx.Err() != nil {
 			return k.give(ctx)
@@ -130,17 +129,33 @@ func (c *Client) newCall(op *Operation) (*call, error) {
 	return k, nil
 }
 
+// judge says whether an answer settles the call, and then what Do returns.
+func (k *call) judge(a *wire.Answer) (reply Reply, err error, settled bool) {
+	told := replyOf(a, k.asked)
+	switch {
+	case again(a.Code):
+		k.last = &told
+		k.doubtful = k.doubtful || a.Code == bank.Unavailable
+		return Reply{}, nil, false
+	case a.ID != k.id && k.nameless == 0:
+		k.nameless++
+		return Reply{}, nil, false
+	case k.doubtful && k.writes() && blind(a.Code):
+		err = fmt.Errorf("the answer to a repetition was %s", a.Code)
+		return unanswered(k.asked), &UnknownError{Kind: k.kind, ID: k.asked, Last: &told, Err: err}, true
+	}
+	return told, nil, true
+}
+
 // again reports whether an answer means that the operation should be repeated with its id.
 func again(code bank.Code) bool { return code == bank.Overloaded || code == bank.Unavailable }
 
-// turnedAway notes an answer that asks for a repetition.
-func (k *call) turnedAway(a *wire.Answer) {
-	reply := replyOf(a, k.asked)
-	k.last = &reply
-	if a.Code == bank.Unavailable {
-		k.doubtful = true
-	}
-}
+// blind reports whether a gateway says such a thing before it looks whether it knows the id: then an earlier copy of the
+// operation may have happened all the same.
+func blind(code bank.Code) bool { return code >= bank.Malformed && code <= bank.Forbidden }
+
+// writes reports whether the operation changes anything.
+func (k *call) writes() bool { return k.kind != bank.KindBalance && k.kind != bank.KindStatus }
 
 func unanswered(id string) Reply { return Reply{Code: bank.Unavailable, ID: id} }
 
@@ -173,7 +188,7 @@ func (c *Client) pause(ctx context.Context, k *call, attempt int) (wire.Answer, 
 	for {
 		select {
 		case answer := <-k.answered:
-			if !again(answer.Code) {
+			if answer.ID == k.id && !again(answer.Code) && !blind(answer.Code) {
 				return answer, true
 			}
 		case <-timer.C:
@@ -195,16 +210,12 @@ func pauseAfter(failures int) time.Duration {
 	return pause/2 + mathrand.N(pause/2)
 }
 
-// believes reports whether an answer that has its turn on a connection is the call's. An answer names the operation's id.
-// A refusal of unreadable bytes cannot; since a gateway that gives up a connection may say such a thing by itself, it is
-// believed only when it comes again on another connection.
-func (k *call) believes(a *wire.Answer) bool {
-	if a.ID == k.id {
-		return true
-	}
-	if a.ID != "" || a.Code == bank.OK {
-		return false
-	}
-	k.nameless++
-	return k.nameless > 1
+// claims reports whether an answer that has its turn on a connection says that it is the call's: it names its id. A refusal
+// of bytes that could not be read names none. Since a gateway that gives a connection up may say such a thing by itself, it
+// is believed only when it comes again, on another connection.
+func (k *call) claims(a *wire.Answer) bool {
+	return a.ID == k.id || nameless(a)
 }
+
+// nameless reports whether an answer is a refusal of something that had no id to be read.
+func nameless(a *wire.Answer) bool { return a.ID == "" && a.Code != bank.OK }

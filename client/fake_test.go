@@ -33,6 +33,7 @@ const (
 	nameless           // do nothing, answer malformed without an id, as a server does that gives a connection up
 	overloaded         // do nothing, say so
 	unavailable        // do it, say that the outcome is unknown
+	forbidden          // do nothing, say so
 	silent             // do it, say nothing and keep the connection
 	refusedReply       // MQTT: do nothing, PUBACK 0x97 together with the reply
 	refusedAlone       // MQTT: do nothing, PUBACK 0x97 and no reply
@@ -201,8 +202,11 @@ func (f *fake) answer(conn net.Conn, op bank.Operation, what fault) bool {
 		reply := bank.Refusal(&bank.Operation{}, bank.Malformed)
 		conn.Write(f.codec.AppendReply(nil, &reply))
 		return false
-	case overloaded:
+	case overloaded, forbidden:
 		reply := bank.Refusal(&op, bank.Overloaded)
+		if what == forbidden {
+			reply.Code = bank.Forbidden
+		}
 		conn.Write(f.codec.AppendReply(nil, &reply))
 		return true
 	}

@@ -170,6 +170,8 @@ func (b *fakeBroker) judge(codec wire.Codec, p *packets.Publish, op bank.Operati
 	switch what {
 	case dropUnread:
 		return nil, nil, false
+	case forbidden:
+		answer, reason = bank.Refusal(&op, bank.Forbidden), packets.PubackNotAuthorized
 	case overloaded, refusedReply, refusedAlone:
 		answer = bank.Refusal(&op, bank.Overloaded)
 		if what != overloaded {

@@ -116,7 +116,7 @@ func (l *link) owe() {
 // answer gives the call its answer. The place is given back by leave.
 func (l *link) answer(k *call, a wire.Answer) {
 	l.mu.Lock()
-	l.useful = true
+	l.useful = l.useful || !nameless(&a)
 	l.mu.Unlock()
 	select {
 	case k.answered <- a:

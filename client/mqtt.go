@@ -268,9 +268,10 @@ func (m *mqttWay) settle(s *mqttSpeech, correlation string, a wire.Answer) *flig
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.calls[correlation]
-	if k == nil || !(a.ID == k.id || a.ID == "" && a.Code != bank.OK) {
+	if k == nil || !k.claims(&a) {
 		return nil
 	}
+	a.ID = k.id // the correlation data named it
 	s.link.answer(k, a)
 	f := k.delivery.flight
 	if f == nil || f.speech != s || f.answered {

@@ -66,7 +66,8 @@ type UnknownError struct {
 	Kind bank.Kind
 	// ID is the id to ask about; "" for a balance, which changes nothing.
 	ID string
-	// Last is the last answer, when there was one; its code is bank.Unavailable or bank.Overloaded.
+	// Last is the last answer, when there was one. It settles nothing: the bank was unavailable or overloaded, or it refused
+	// a repetition before it looked whether it knew the id, while an earlier copy may have been done.
 	Last *Reply
 	// Err says why the wait ended.
 	Err error

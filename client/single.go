@@ -66,7 +66,7 @@ func (w *singleWay) exchange(conn net.Conn, k *call) (wire.Answer, error) {
 		buffer = buffer[:len(buffer)+n]
 		answer, _, wrong := w.language.DecodeAnswer(buffer)
 		switch {
-		case wrong == nil && k.believes(&answer):
+		case wrong == nil && k.claims(&answer):
 			return answer, nil
 		case wrong == nil:
 			return wire.Answer{}, errStranger

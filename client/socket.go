@@ -104,11 +104,14 @@ func (s *session) hear(b []byte) (int, error) {
 		}
 		heard += n
 		k := s.next()
-		if k == nil || !k.believes(&answer) {
+		if k == nil || !k.claims(&answer) {
 			return heard, errStranger
 		}
 		s.link.answer(k, answer)
 		s.link.leave()
+		if answer.ID != k.id {
+			return heard, errStranger // whose is what follows?
+		}
 	}
 }
 

@@ -257,6 +257,34 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// What the gateway says before it looks at ids settles nothing once a copy of the operation may have arrived; of one that
+// writes nothing, and of a first copy, it is believed.
+func TestBlindRefusals(t *testing.T) {
+	f := &fake{book: newBook(t), codec: wire.NewCodec(wire.Msgpack, 2), session: true, plan: first(dropDone, forbidden)}
+	b := newBroker(newBook(t))
+	b.plan = f.plan
+	for name, c := range map[string]*client.Client{
+		"socket": socketClient(t, f.start(), client.SocketOptions{Session: true}), "mqtt": mqttClient(t, b.start(), client.MQTTOptions{}),
+	} {
+		reply, err := c.Do(within(t), deposit("ana"))
+		var unknown *client.UnknownError
+		if !errors.As(err, &unknown) || unknown.Last == nil || unknown.Last.Code != bank.Forbidden || reply.Done() {
+			t.Fatalf("%s: %+v, %v", name, reply, err)
+		}
+		if status := mustDo(t, c, client.Operation{Kind: bank.KindStatus, ID: unknown.ID}); status.Balance != "1.00" {
+			t.Errorf("%s: it did happen: %+v", name, status)
+		}
+	}
+	for _, plan := range []func(int, int) fault{first(dropDone, forbidden), first(forbidden)} {
+		f := &fake{book: newBook(t), codec: wire.NewCodec(wire.Msgpack, 2), plan: plan}
+		c := socketClient(t, f.start(), client.SocketOptions{})
+		reply, err := c.Do(within(t), client.Operation{Kind: bank.KindBalance, Account: "ana"})
+		if err != nil || reply.Code != bank.Forbidden {
+			t.Errorf("balance: %+v, %v", reply, err)
+		}
+	}
+}
+
 // Close ends what waits, may come twice, and what was sent stays unknown.
 func TestClose(t *testing.T) {
 	for _, session := range []bool{false, true} {
