@@ -143,6 +143,9 @@ func (e *Engine) judge(ops []bank.Operation, replies []bank.Reply, low bool) err
 		if err := e.ledger.Post(&e.entry, ref); err != nil {
 			return err
 		}
+		if e.stalled.Load() {
+			e.stalled.Store(false)
+		}
 	}
 	return nil
 }
