@@ -53,6 +53,7 @@ type conn struct {
 	closing  atomic.Bool
 	writing  sync.Mutex // one packet, or one batch, at a time
 	hungUp   sync.Once
+	arriving atomic.Bool // its CONNECT is being looked at, or has been
 	accepted atomic.Bool // CONNACK said yes
 }
 

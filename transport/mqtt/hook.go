@@ -54,6 +54,7 @@ func (h *hook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 func (s *Server) welcome(c *conn, cl *mochi.Client, pk *packets.Packet) error {
 	c.level = cl.Properties.ProtocolVersion
 	assigned := cl.Properties.Props.AssignedClientID != ""
+	c.arriving.Store(true) // before it looks whether the server drains, which looks at this afterwards
 	switch {
 	case s.draining.Load():
 		return shuttingDown

@@ -24,7 +24,7 @@ type house struct {
 	engine  *heldEngine
 	banco   *bank.Banco
 	log     *syncedBuffer
-	faulty  bool // the log may tell of faults
+	faulty  bool         // the log may tell of faults
 	stop    func() error // ends Serve and returns what it returned
 }
 

@@ -212,9 +212,8 @@ func (s *Server) drain(doors *sync.WaitGroup) {
 	defer deadline.Stop()
 	doors.Wait()
 	s.each(func(c *conn) {
-		if c.accepted.Load() {
-			c.rouse()
-		} else {
+		c.rouse()
+		if !c.arriving.Load() {
 			c.hangUp()
 		}
 	})

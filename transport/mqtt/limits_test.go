@@ -1,0 +1,237 @@
+package mqtt_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"gateway/bank"
+	"gateway/transport/mqtt"
+)
+
+// limited starts a house whose server has these limits.
+func limited(t *testing.T, sessions, waiting int, waitingAll int64) *house {
+	t.Helper()
+	h := build(t, nil)
+	h.server.Limits(sessions, waiting, waitingAll)
+	return h
+}
+
+func TestTheNumberOfSessionsIsBounded(t *testing.T) {
+	h := limited(t, 2, 10, 100)
+	enter(t, h.address, keeps(5, "a"))
+	b, _ := enter(t, h.address, keeps(5, "b"))
+	b.conn.Close()
+	for level, want := range map[byte]byte{3: 3, 4: 3, 5: 0x97} {
+		if ack := call(t, h.address).greet(hello{id: "c", level: level}); ack.reason != want {
+			t.Errorf("level %d: 0x%02x", level, ack.reason)
+		}
+	}
+	enter(t, h.address, keeps(5, "b")) // those that are there may come back
+	if n := h.server.Sessions(); n != 2 {
+		t.Errorf("%d sessions", n)
+	}
+}
+
+func TestExpiredSessionsLeaveNothing(t *testing.T) {
+	h := build(t, nil)
+	for _, level := range []byte{3, 4, 5} {
+		p := listening(t, h.address, keeps(level, fmt.Sprint("c", level)))
+		p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+		p.next()
+		p.next()
+		p.conn.Close()
+	}
+	enter(t, h.address, hello{id: "connected"})
+	if h.server.Sessions() != 4 || h.server.Waiting() != 3 {
+		t.Fatalf("%d sessions, %d replies wait", h.server.Sessions(), h.server.Waiting())
+	}
+	h.server.AwaitDetached("c5")
+	h.server.Later(3601 * time.Second)
+	if h.server.Sessions() != 3 || h.server.Waiting() != 2 {
+		t.Errorf("after an hour: %d sessions, %d replies wait", h.server.Sessions(), h.server.Waiting())
+	}
+	h.server.AwaitDetached("c3")
+	h.server.AwaitDetached("c4")
+	h.server.Later(8 * 24 * time.Hour)
+	if h.server.Sessions() != 1 || h.server.Waiting() != 0 {
+		t.Errorf("after a week: %d sessions, %d replies wait", h.server.Sessions(), h.server.Waiting())
+	}
+}
+
+func TestWhoLetsRepliesWaitIsOverloaded(t *testing.T) {
+	for _, level := range []byte{4, 5} {
+		h := limited(t, 10, 3, 100)
+		hi := hello{id: "c", level: level}
+		reason := byte(0)
+		if level == 5 {
+			hi.properties, reason = property(0x21, uint16(1)), 0x97
+		}
+		p := listening(t, h.address, hi)
+		other := listening(t, h.address, hello{id: "other"})
+		open := []uint16{}
+		for id := uint16(1); id <= 3; id++ {
+			p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+			p.ack(tPuback, id, 0)
+			if level == 4 || id == 1 {
+				open = append(open, p.expect(tPublish).id)
+			}
+		}
+		for id := uint16(4); id <= 20; id++ { // nothing waits for these
+			p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+			p.ack(tPuback, id, reason)
+			if a, _ := p.reply(0); a.Code != "overloaded" {
+				t.Errorf("level %d: %+v", level, a)
+			}
+		}
+		other.publish(note{qos: 1, id: 1, payload: deposit("2", 1)})
+		other.ack(tPuback, 1, 0)
+		other.reply(1)
+		p.puback(open[0])
+		p.publish(note{qos: 1, id: 21, payload: deposit("1", 1)})
+		balance := ""
+		for n := len(open); n < 5 && balance != "4.00"; n++ {
+			k := p.next()
+			if k.kind == tPublish {
+				p.puback(k.id)
+				balance = p.answer(k).Balance
+			}
+		}
+		if level == 4 && balance != "4.00" {
+			t.Errorf("level %d: balance %s when there was room again", level, balance)
+		}
+	}
+}
+
+func TestAllSessionsTogetherAreBounded(t *testing.T) {
+	h := limited(t, 10, 100, 2)
+	p := listening(t, h.address, keeps(5, "a"))
+	p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)}, note{qos: 1, id: 2, payload: deposit("1", 1)})
+	for range 4 {
+		p.next()
+	}
+	q := listening(t, h.address, hello{id: "b"})
+	q.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
+	q.ack(tPubrec, 1, 0x97)
+	if a, _ := q.reply(0); a.Code != "overloaded" {
+		t.Errorf("%+v", a)
+	}
+	enter(t, h.address, hello{id: "a"}) // a clean start makes room
+	q.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
+	q.ack(tPubrec, 1, 0)
+	q.reply(1)
+	if h.entries() != 3 {
+		t.Errorf("%d entries", h.entries())
+	}
+}
+
+func TestOnlyTheOwnerTakesASessionOver(t *testing.T) {
+	h := build(t, nil)
+	victim := listening(t, h.address, keeps(5, "alice"))
+	h.server.Own("alice", "alice")
+	for level, want := range map[byte]byte{3: 5, 4: 5, 5: 0x87} {
+		for _, stored := range []bool{true, false} {
+			if ack := call(t, h.address).greet(hello{id: "alice", level: level, stored: stored}); ack.reason != want {
+				t.Errorf("level %d: 0x%02x", level, ack.reason)
+			}
+		}
+	}
+	victim.quiet() // and has noticed nothing
+}
+
+func TestWhatIsRememberedIsBounded(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.InFlight = 50 })
+	for level, limit := range map[byte]int{4: 1024, 5: 50} {
+		p, _ := enter(t, h.address, hello{id: "c", level: level})
+		const count = 1100
+		for id := uint16(1); id <= count; id += 50 {
+			for i := range uint16(50) {
+				p.publish(note{qos: 1, id: id + i, payload: deposit("1", 1)})
+			}
+			for i := range uint16(50) {
+				p.ack(tPuback, id+i, 0)
+			}
+		}
+		if n := h.server.Remembered("c"); n != limit {
+			t.Errorf("level %d: %d are remembered, want %d", level, n, limit)
+		}
+		before := h.entries()
+		for id := uint16(count - 49); id <= count; id++ {
+			p.publish(note{qos: 1, dup: 1, id: id, payload: deposit("1", 1)})
+			p.ack(tPuback, id, 0)
+		}
+		if h.entries() != before {
+			t.Errorf("level %d: %d redeliveries were executed", level, h.entries()-before)
+		}
+	}
+	// A client that acknowledges replies shows that it has their acknowledgements too.
+	p := listening(t, h.address, hello{id: "d", level: 4})
+	for id := uint16(1); id <= 100; id++ {
+		p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+		p.ack(tPuback, id, 0)
+		p.reply(1)
+	}
+	p.settle()
+	if n := h.server.Remembered("d"); n != 32 {
+		t.Errorf("%d are remembered, want 32", n)
+	}
+}
+
+// closedBank takes nothing.
+type closedBank struct{ err error }
+
+func (b closedBank) Submit(context.Context, bank.Operation, func(bank.Reply, error)) error {
+	return b.err
+}
+
+func TestABankThatTakesNothing(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		reason byte
+		code   string
+	}{
+		{bank.ErrOverloaded, 0x97, "overloaded"}, {bank.ErrClosed, 0x83, "unavailable"}, {errors.New("on fire"), 0x83, "unavailable"},
+	} {
+		server, err := mqtt.New(closedBank{c.err}, mqtt.Options{Anonymous: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := listen(t)
+		ctx, stop := context.WithCancel(context.Background())
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(ctx, []mqtt.Listener{{Net: l}}) }()
+		for level := byte(4); level <= 5; level++ {
+			p := listening(t, l.Addr().String(), hello{id: "c", level: level})
+			for qos := byte(0); qos <= 2; qos++ {
+				p.publish(note{qos: qos, id: 7, payload: deposit("1", 1)})
+				if qos > 0 {
+					p.ack(tPuback+qos-1, 7, map[byte]byte{4: 0, 5: c.reason}[level])
+				}
+				if a, _ := p.reply(min(qos, 1)); a.Code != c.code {
+					t.Errorf("%v: %+v", c.err, a)
+				}
+			}
+		}
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestOptionsThatCannotBe(t *testing.T) {
+	for _, o := range []mqtt.Options{
+		{OperationsTopic: "bank/#"}, {OperationsTopic: "$SYS/ops"}, {RepliesTopic: "bank/replies"}, {RepliesTopic: "{client_id}/{client_id}"},
+		{RepliesTopic: "bank/+/{client_id}"}, {OperationsTopic: "bank/replies/ops"}, {RepliesTopic: "bank/{client_id}"},
+		{OperationsTopic: "bank/replies/c/ops"}, {RepliesTopic: "{client_id}"}, {InFlight: 1 << 16}, {InFlight: -1}, {Message: -1},
+	} {
+		if _, err := mqtt.New(closedBank{}, o); err == nil {
+			t.Errorf("%+v was taken", o)
+		}
+	}
+	if _, err := mqtt.New(closedBank{}, mqtt.Options{OperationsTopic: "ops", RepliesTopic: "r/{client_id}/x"}); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,120 @@
+package mqtt_test
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"gateway/transport/mqtt"
+)
+
+// stopping begins to stop the house and returns what Serve will return.
+func (h *house) stopping() <-chan error {
+	stopped := make(chan error, 1)
+	go func() { stopped <- h.stop() }()
+	return stopped
+}
+
+func TestShutdownAnswersWhatWasAccepted(t *testing.T) {
+	h := build(t, nil)
+	idle5, _ := enter(t, h.address, hello{id: "idle5"})
+	idle4, _ := enter(t, h.address, hello{id: "idle4", level: 4})
+	silent := call(t, h.address) // never says a word
+	half := call(t, h.address)   // and one that stops in the middle of its CONNECT
+	half.send(hello{id: "half"}.bytes()[:9])
+	web, _ := surf(t, h.web, "", "mqtt")
+	web.greet(hello{id: "web"})
+	waiting := call(t, h.web) // and one that never becomes a WebSocket
+	release := h.engine.hold()
+	p := listening(t, h.address, hello{id: "c"})
+	const count = 50
+	for id := uint16(1); id <= count; id++ {
+		p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+	}
+	<-h.engine.entered
+	p.quiet()
+	stopped := h.stopping()
+	idle5.gone(0x8b)
+	idle4.gone(0)
+	silent.gone(0)
+	half.gone(0)
+	web.gone(0x8b)
+	waiting.gone(0)
+	if _, err := net.Dial("tcp", h.address); err == nil {
+		t.Error("the listener is still open")
+	}
+	p.publish(note{qos: 1, id: 1000, payload: deposit("1", 1)}) // too late: it gets nothing
+	release()
+	acks, replies := 0, 0
+	for acks < count || replies < count {
+		switch k := p.next(); k.kind {
+		case tPuback:
+			acks++
+		case tPublish:
+			replies++
+		default:
+			t.Fatalf("packet type %d after %d acks and %d replies", k.kind, acks, replies)
+		}
+	}
+	p.gone(0x8b)
+	if err := <-stopped; err != nil || h.entries() != count {
+		t.Errorf("%v, %d entries", err, h.entries())
+	}
+}
+
+func TestShutdownWaitsForTheWindow(t *testing.T) {
+	h := build(t, nil)
+	release := h.engine.hold()
+	p, _ := enter(t, h.address, hello{id: "c", properties: property(0x21, uint16(1))})
+	p.subscribe(1, "bank/replies/c", 1)
+	for id := uint16(1); id <= 5; id++ {
+		p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+	}
+	<-h.engine.entered
+	p.quiet()
+	stopped := h.stopping()
+	release()
+	for range 10 {
+		if k := p.next(); k.kind == tPublish {
+			p.puback(k.id)
+		}
+	}
+	p.gone(0x8b)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownIsBoundedWhateverPeersDo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
+	h := build(t, func(o *mqtt.Options) { o.WriteTimeout = time.Minute })
+	p := listening(t, h.address, hello{id: "c", level: 4}) // reads nothing more
+	p.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	p.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	for {
+		if _, err := p.conn.Write(note{payload: deposit("1", 1)}.bytes(4)); err != nil {
+			break // both are stuck
+		}
+	}
+	began := time.Now()
+	if err := h.stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 12*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestAListenerThatFailsEndsServe(t *testing.T) {
+	l := listen(t)
+	h := build(t, nil, mqtt.Listener{Net: l})
+	p, _ := enter(t, h.address, hello{id: "c"})
+	l.Close()
+	p.gone(0x8b)
+	if err := h.stop(); err == nil {
+		t.Error("no error")
+	}
+	h.stop = func() error { return nil }
+}
