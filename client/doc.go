@@ -9,7 +9,8 @@
 //
 //   - a [Reply]: the bank's decision. A refusal is a Reply too, not an error;
 //   - an [UnknownError], which is [ErrUnknown]: the operation was sent and no answer came that settles what became of it. It
-//     may have happened. The error carries the id to ask about, with an operation of [bank.KindStatus] or by repeating the same operation with that id;
+//     may have happened. The error carries the id to ask about, with an operation of [bank.KindStatus] or by repeating the
+//     same operation with that id;
 //   - an error that is [ErrNotSent]: the operation never left, or every copy of it was turned away unread.
 //
 // An operation whose Do has ended is not sent again.

@@ -39,7 +39,7 @@ type MQTTOptions struct {
 	// Format is that of the payloads: wire.Msgpack, which is also what the zero value means, or wire.JSON.
 	Format wire.Format
 	// ClientID is 1 to 64 of [A-Za-z0-9._:-], and nobody else's: two clients with one id throw each other out. Default:
-	// "gateway-client-" and 26 random characters.
+	// "gateway-client-" and 26 random characters, or User, "-" and 26 random characters, which a gateway lets that user have.
 	ClientID string
 	// User and Password are the credentials; an empty User sends none.
 	User, Password string
@@ -90,7 +90,7 @@ func (o *MQTTOptions) complete() error {
 		return fmt.Errorf("client: no operations in format %s", o.Format)
 	}
 	if o.ClientID == "" {
-		o.ClientID = "gateway-client-" + rand.Text()
+		o.ClientID = orDefault(o.User, "gateway-client") + "-" + rand.Text()
 	}
 	if !validClientID(o.ClientID) {
 		return fmt.Errorf("client: client id: want 1 to %d of [A-Za-z0-9._:-]", MaxClientID)

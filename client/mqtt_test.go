@@ -184,7 +184,7 @@ func TestSessionOfMQTT(t *testing.T) {
 	}
 	connect := b.connects[0]
 	if connect.CleanStart || *connect.Properties.SessionExpiryInterval != 60 || connect.Username != "ana" ||
-		string(connect.Password) != "secret" || !strings.HasPrefix(connect.ClientID, "gateway-client-") || len(connect.ClientID) > 64 {
+		string(connect.Password) != "secret" || !strings.HasPrefix(connect.ClientID, "ana-") || len(connect.ClientID) > 64 {
 		t.Errorf("CONNECT %s", connect.String())
 	}
 }
@@ -283,6 +283,11 @@ func TestMQTTOptions(t *testing.T) {
 		if _, err := client.NewMQTT("127.0.0.1:1", o); err == nil {
 			t.Errorf("%+v", o)
 		}
+	}
+	b := newBroker(newBook(t))
+	mustDo(t, mqttClient(t, b.start(), client.MQTTOptions{}), deposit("ana"))
+	if id := b.connects[0].ClientID; !strings.HasPrefix(id, "gateway-client-") || len(id) > client.MaxClientID {
+		t.Errorf("client id %q", id)
 	}
 	if _, err := client.NewMQTT("127.0.0.1:1", client.MQTTOptions{ClientID: strings.Repeat("a", client.MaxClientID)}); err != nil {
 		t.Error(err)

@@ -30,7 +30,8 @@ type Operation struct {
 type Reply struct {
 	// Code is bank.OK when the operation was done, else why it was refused.
 	Code bank.Code
-	// Msg says in words what to do about a refusal, and "" otherwise.
+	// Msg says in words what to do about a refusal. Of what was done it has the digits of the balance after a balance or a
+	// deposit, without needless zeros, and "" after the others, as the legacy bank said it.
 	Msg string
 	// Balance is that of the account after the operation, with all decimals of the bank, or "" when it was not told.
 	Balance string
@@ -89,9 +90,5 @@ func (e *UnknownError) Unwrap() error { return e.Err }
 
 // replyOf is the Reply to an operation with that id.
 func replyOf(a *wire.Answer, id string) Reply {
-	r := Reply{Code: a.Code, Balance: a.Balance, ID: id, Seq: a.Seq, Time: a.Time, Duplicate: a.Duplicate}
-	if a.Code != bank.OK {
-		r.Msg = a.Msg
-	}
-	return r
+	return Reply{Code: a.Code, Msg: a.Msg, Balance: a.Balance, ID: id, Seq: a.Seq, Time: a.Time, Duplicate: a.Duplicate}
 }
