@@ -54,6 +54,7 @@ type command struct {
 // commands returns the table of commands in the order that the help tells them.
 func commands() []command {
 	table := []command{serveCommand(), checkCommand()}
+	table = append(table, tellerCommands()...)
 	table = append(table, journalCommands()...)
 	return append(table, passwdCommand(), versionCommand())
 }
