@@ -27,14 +27,13 @@ type session struct {
 	peer   netip.AddrPort
 	places []*place // made at first use
 
-	taken  atomic.Uint64 // places ever taken; the reader counts. Number n is places[n%len]
-	sent   atomic.Uint64 // places ever given back; the writer counts
-	ended  atomic.Bool   // the reader takes no more
-	since  time.Time     // when the session began
-	quiet  atomic.Int64  // the time.Duration after that at which the last reply had gone out
-	wake   chan struct{} // holds a token when the writer must look: an answer is there, or the reader has ended
-	room   chan struct{} // holds a token when the reader may look for room
-	broken chan struct{} // closed when the peer takes no more replies
+	taken atomic.Uint64 // places ever taken; the reader counts. Number n is places[n%len]
+	sent  atomic.Uint64 // places ever given back; the writer counts
+	ended atomic.Bool   // the reader takes no more
+	since time.Time     // when the session began
+	quiet atomic.Int64  // the time.Duration after that at which the last reply had gone out
+	wake  chan struct{} // holds a token when the writer must look: an answer is there, or the reader has ended
+	room  chan struct{} // holds a token when the reader may look for room
 
 	// The reader's.
 	in      inbox
@@ -59,7 +58,7 @@ type place struct {
 func (d *door) serveSession(ctx context.Context, conn net.Conn, peer netip.AddrPort) {
 	s := &session{
 		door: d, conn: conn, peer: peer, places: make([]*place, d.options.InFlight), since: time.Now(),
-		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), broken: make(chan struct{}),
+		wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		in: newInbox(max(d.limit+1, sessionBytes)), patience: writeTimeout,
 	}
 	conn.SetWriteDeadline(s.since.Add(writeTimeout))
@@ -86,7 +85,10 @@ func (d *door) serveSession(ctx context.Context, conn net.Conn, peer netip.AddrP
 
 // read is the reader.
 func (s *session) read(ctx context.Context) {
-	for s.waitForRoom() {
+	for {
+		for s.inFlight() == len(s.places) {
+			<-s.room // only the reader takes places, so what is free stays free
+		}
 		n, err := s.next(ctx)
 		if err == errGone {
 			return
@@ -104,18 +106,6 @@ func (s *session) read(ctx context.Context) {
 			p.settle(s, refused)
 		}
 	}
-}
-
-// waitForRoom waits until a place is free; only the reader takes one, so it stays free. It reports false when none will be.
-func (s *session) waitForRoom() bool {
-	for s.inFlight() >= len(s.places) {
-		select {
-		case <-s.room:
-		case <-s.broken:
-			return false
-		}
-	}
-	return true
 }
 
 func (s *session) inFlight() int { return int(s.taken.Load() - s.sent.Load()) }
@@ -273,7 +263,6 @@ func (s *session) send(ctx context.Context, out []byte) error {
 		s.patience = 0
 	}
 	if s.patience <= 0 {
-		close(s.broken)
 		s.conn.Close() // which ends the reader
 	}
 	return err

@@ -2,7 +2,6 @@ package socket_test
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -16,15 +15,6 @@ import (
 	"gateway/transport/socket"
 	"gateway/wire"
 )
-
-func fromHex(t testing.TB, text string) string {
-	t.Helper()
-	b, err := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
 
 func TestGoldenBytes(t *testing.T) {
 	for _, c := range []struct {
@@ -75,10 +65,11 @@ func TestOneWrite(t *testing.T) {
 	}
 }
 
-// counting counts the writes of its connections.
+// counting counts the writes of its connection.
 type counting struct {
 	net.Listener
 	writes atomic.Int64
+	most   atomic.Int64 // bytes of one
 	delay  chan int
 }
 
@@ -107,6 +98,7 @@ func (l *counting) Accept() (net.Conn, error) {
 
 func (c countingConn) Write(b []byte) (int, error) {
 	c.l.writes.Add(1)
+	c.l.most.Store(max(c.l.most.Load(), int64(len(b)))) // of one connection
 	return c.TCPConn.Write(b)
 }
 
@@ -123,9 +115,6 @@ func TestByteByByte(t *testing.T) {
 
 func TestWhatIsRefused(t *testing.T) {
 	limited := socket.Options{Message: 100}
-	padded := func(n int) string {
-		return `{"op":"deposit",` + strings.Repeat(" ", n-len(deposit)) + deposit[len(`{"op":"deposit",`):]
-	}
 	for _, c := range []struct {
 		name, sent string
 		half       bool
@@ -134,6 +123,7 @@ func TestWhatIsRefused(t *testing.T) {
 	}{
 		{"space round it", " \r\n\t" + deposit + "\n \n", false, "ok", 1},
 		{"as long as may be", padded(100), false, "ok", 1},
+		{"and a byte behind that", padded(100) + "x", false, "malformed", 0},
 		{"one byte longer", padded(101), false, "too_large", 0},
 		{"much longer", padded(1 << 18), false, "too_large", 0},
 		{"never ending", `{"op":"` + strings.Repeat("x", 200), false, "too_large", 0},
@@ -168,6 +158,29 @@ func TestWhatIsRefused(t *testing.T) {
 				t.Errorf("observed %+v", s.seen)
 			}
 		})
+	}
+}
+
+// padded returns a deposit of n bytes.
+func padded(n int) string {
+	const start = `{"op":"deposit",`
+	return start + strings.Repeat(" ", n-len(deposit)) + deposit[len(start):]
+}
+
+// TestLongMessages: the bound is the setting, up to the codec's own.
+func TestLongMessages(t *testing.T) {
+	for _, session := range []bool{false, true} {
+		for setting, bound := range map[int]int{0: socket.DefaultMessage, 3000: 3000, 1 << 20: wire.MaxMessage} {
+			s := start(t, setup{session: session, options: socket.Options{Message: setting}})
+			for length, code := range map[int]string{bound: `"ok"`, bound + 1: `"too_large"`} {
+				p := dial(t, s.address)
+				p.send(padded(length))
+				p.half()
+				if got := p.rest(); !strings.Contains(got, code) {
+					t.Errorf("session %v, setting %d: %d bytes: reply %q", session, setting, length, got)
+				}
+			}
+		}
 	}
 }
 

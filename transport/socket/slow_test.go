@@ -106,6 +106,24 @@ func TestIdleTimeout(t *testing.T) {
 	})
 }
 
+// TestSlowBank: a client that sent its operation in time gets its reply, however long the bank works on it.
+func TestSlowBank(t *testing.T) {
+	for _, session := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHeld()
+			s, l := slowly(t, setup{bank: h, session: session})
+			p := l.dial(t)
+			p.expect("true\n")
+			p.send(balance)
+			<-time.After(10 * time.Minute)
+			h.answer(1)
+			p.expect(`{"status":true`)
+			p.Close()
+			s.stop()
+		})
+	}
+}
+
 // TestPeerThatNeverReads: it costs the bank nothing, and itself its connection.
 func TestPeerThatNeverReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the ack
@@ -139,6 +157,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 		s, l := slowly(t, setup{session: true, options: socket.Options{InFlight: 8}})
 		p := l.dial(t)
 		p.expect("true\n")
+		l.dial(t).ask(deposit) // and never reads again, nor sends
 		go func() {
 			for range 100 {
 				if _, err := io.WriteString(p, deposit); err != nil {

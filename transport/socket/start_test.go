@@ -292,6 +292,13 @@ func (p *peer) expect(want string) {
 	}
 }
 
+// ask reads the ack of a JSON listener and sends one message.
+func (p *peer) ask(text string) {
+	p.t.Helper()
+	p.expect("true\n")
+	p.send(text)
+}
+
 // rest reads to the end, which must be a clean one, and closes.
 func (p *peer) rest() string {
 	p.t.Helper()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,35 +76,72 @@ func TestStopAnswersWhatWasAccepted(t *testing.T) {
 // TestStopDoesNotWaitForPeers: whatever they do, a stop takes seconds.
 func TestStopDoesNotWaitForPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		const all = 2000 // replies of many writes
 		h := newHeld()
-		s, l := slowly(t, setup{bank: h, session: true})
-		p := l.dial(t)
-		p.expect("true\n")
-		for range 200 {
-			p.send(numbered("deposit", 1))
-		}
-		go func() { // takes a byte a second
-			for {
-				<-time.After(time.Second)
-				if _, err := p.Read(make([]byte, 1)); err != nil {
-					return
-				}
+		s, l := slowly(t, setup{bank: h, session: true, options: socket.Options{InFlight: all}})
+		for _, appetite := range []int{1, 64 << 10} { // a little of a write every 2 s, or all of it
+			p := l.dial(t)
+			p.expect("true\n")
+			for range all {
+				p.send(numbered("deposit", 1))
 			}
-		}()
+			go func() {
+				for err := error(nil); err == nil; _, err = p.Read(make([]byte, appetite)) {
+					<-time.After(2 * time.Second)
+				}
+			}()
+		}
 		l.dial(t) // does not even take the ack
 		synctest.Wait()
-		h.answer(100)
+		h.answer(all)
 		began := time.Now()
 		go func() {
-			<-time.After(2 * time.Second)
-			h.answer(100)
+			<-time.After(time.Second)
+			h.answer(all)
 		}()
 		s.stop()
-		if took := time.Since(began); took > 6*time.Second {
+		if took := time.Since(began); took > 7*time.Second {
 			t.Errorf("stopping took %v", took)
 		}
-		<-time.After(time.Second)
+		<-time.After(2 * time.Second)
 	})
+}
+
+// TestStopMeetsArrivals stops at the moment between the acceptance of a connection and its first read.
+func TestStopMeetsArrivals(t *testing.T) {
+	for _, session := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, l := slowly(t, setup{session: session})
+			client, server := net.Pipe()
+			defer client.Close()
+			l.conns <- &hooked{Conn: server, hook: func() {
+				go s.stop()
+				synctest.Wait() // until it waits for this connection
+			}}
+			began := time.Now()
+			s.stop()
+			if took := time.Since(began); took > 0 {
+				t.Errorf("the stop waited %v for a connection that came with it", took)
+			}
+		})
+	}
+}
+
+// hooked is a connection that calls hook when its first deadline is set, which is the first thing done with it.
+type hooked struct {
+	net.Conn
+	once sync.Once
+	hook func()
+}
+
+func (h *hooked) SetDeadline(at time.Time) error {
+	h.once.Do(h.hook)
+	return h.Conn.SetDeadline(at)
+}
+
+func (h *hooked) SetWriteDeadline(at time.Time) error {
+	h.once.Do(h.hook)
+	return h.Conn.SetWriteDeadline(at)
 }
 
 // TestStopOverTCP: a peer that sends without end and never reads cannot delay a stop beyond the linger, and what it was owed
