@@ -114,6 +114,12 @@ func (s *story) commit() error {
 	if err := s.engine.Commit(context.Background(), ops, replies); err != nil {
 		return err
 	}
+	s.told(ops, replies)
+	return nil
+}
+
+// told remembers what a batch was answered.
+func (s *story) told(ops []bank.Operation, replies []bank.Reply) {
 	for i, reply := range replies {
 		s.answered = append(s.answered, answered{ops[i], reply})
 		if uint64(len(s.truth)) < reply.Seq && !reply.Duplicate {
@@ -121,7 +127,6 @@ func (s *story) commit() error {
 		}
 	}
 	s.underWay = nil
-	return nil
 }
 
 // expected is what an entry must be, but for its postings, to be what reply tells.

@@ -1,0 +1,147 @@
+package journal_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"gateway/bank"
+	"gateway/bank/journal"
+	"gateway/bank/journal/disktest"
+)
+
+// TestPowerCutBesideTheTraffic is TestPowerCutAtEveryOperation with segments prepared and snapshots written by goroutines, so
+// that a cut may meet both between any two steps of a batch. Its runs cannot be repeated exactly.
+func TestPowerCutBesideTheTraffic(t *testing.T) {
+	cuts := 0
+	for began := time.Now(); cuts < 300 || time.Since(began) < 2*time.Second; {
+		s := newStory(rand.Uint64())
+		s.options.Inline, s.options.SnapshotEvery = false, 5
+		var mu sync.Mutex // guards the story against the goroutines of its engine
+		var wrong error
+		s.disk.Before = func(op disktest.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if op.Kind == disktest.Read || wrong != nil {
+				return nil
+			}
+			seed := rand.Uint64()
+			after := s.branch(s.disk.Fork(seed), seed)
+			after.options.Inline = true
+			after.disk.Cut(after.random)
+			if err := after.check(); err != nil {
+				wrong = fmt.Errorf("before %v: %w", op, err)
+			}
+			cuts++
+			return nil
+		}
+		if err := s.open(); err != nil {
+			t.Fatal(err)
+		}
+		for range 12 {
+			if err := s.commitLocked(&mu); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if wrong != nil {
+			t.Fatal(wrong)
+		}
+	}
+	t.Logf("%d power cuts", cuts)
+}
+
+// commitLocked is commit for a story that others look at meanwhile: it holds mu while it changes the story, and not while
+// the engine works.
+func (s *story) commitLocked(mu *sync.Mutex) error {
+	mu.Lock()
+	ops := make([]bank.Operation, 1+s.random.IntN(8))
+	for i := range ops {
+		ops[i] = s.operation()
+	}
+	s.underWay = ops
+	mu.Unlock()
+	replies, err := bankCommit(s.engine, ops...)
+	mu.Lock()
+	defer mu.Unlock()
+	if err == nil {
+		s.told(ops, replies)
+	}
+	return err
+}
+
+// TestVerifyBesideAGateway verifies a journal again and again while it is written. It must never see damage.
+func TestVerifyBesideAGateway(t *testing.T) {
+	dir := t.TempDir()
+	o := options()
+	o.SegmentBytes = 32 << 10
+	engine := open(t, dir, o)
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			if _, err := bankCommit(engine, deposit("a", 1, fmt.Sprint("x", i)), deposit("b", 1, ""), deposit("c", 1, "")); err != nil {
+				stopped <- err
+				return
+			}
+		}
+	}()
+	var last journal.Report
+	rounds := 0
+	for began := time.Now(); time.Since(began) < 1500*time.Millisecond; rounds++ {
+		report, err := journal.Verify(dir)
+		if err != nil {
+			t.Errorf("verify: %v", err)
+			break
+		}
+		if report.Entries < last.Entries {
+			t.Errorf("%d entries after %d", report.Entries, last.Entries)
+		}
+		last = report
+	}
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	closeEngine(t, engine)
+	t.Logf("%d rounds, %d entries in %d segments", rounds, last.Entries, last.Segments)
+}
+
+// TestAnswersAreReadFromManySegments asks for answers all over a history of more segments than are kept open.
+func TestAnswersAreReadFromManySegments(t *testing.T) {
+	o := options()
+	o.SegmentBytes = journal.LeastSegmentBytes
+	dir := t.TempDir()
+	engine := open(t, dir, o)
+	var first []bank.Reply
+	const n = 200
+	for i := range n {
+		first = append(first, commit(t, engine, deposit("a", 1, fmt.Sprint("x", i)))[0])
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 2 {
+		for range 400 {
+			i := random.IntN(n)
+			want := first[i]
+			want.Duplicate = true
+			if got := commit(t, engine, deposit("a", 1, fmt.Sprint("x", i)))[0]; got != want {
+				t.Fatalf("%+v, want %+v", got, want)
+			}
+		}
+		closeEngine(t, engine)
+		engine = open(t, dir, o)
+	}
+	closeEngine(t, engine)
+	if report, err := journal.Verify(dir); err != nil || report.Segments < 30 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
