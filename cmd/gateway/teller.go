@@ -107,7 +107,7 @@ func (t *teller) open() (*client.Client, error) {
 	if t.timeout <= 0 {
 		return nil, errors.New("--timeout must be more than nothing")
 	}
-	return t.door.open(false)
+	return t.door.open()
 }
 
 // operation makes the operation of the positional arguments, of which there are as many as the command's args say.
@@ -222,6 +222,9 @@ type door struct {
 	via, address, user, passwordFile, clientID string
 	tls                                        bool
 	cert, key, ca                              string
+
+	session  bool // one connection for all operations, via socket
+	inFlight int  // 0: the client's default
 }
 
 func (d *door) declare(fs *flag.FlagSet) {
@@ -236,8 +239,8 @@ func (d *door) declare(fs *flag.FlagSet) {
 	fs.StringVar(&d.ca, "ca", "", "Trust the certificates in `FILE` instead of the system's.")
 }
 
-// open returns a client, which has not connected yet. session asks for one connection for all operations of a socket.
-func (d *door) open(session bool) (*client.Client, error) {
+// open returns a client, which has not connected yet.
+func (d *door) open() (*client.Client, error) {
 	security, err := d.security()
 	if err != nil {
 		return nil, err
@@ -247,13 +250,14 @@ func (d *door) open(session bool) (*client.Client, error) {
 		if d.user != "" || d.passwordFile != "" || d.clientID != "" {
 			return nil, errors.New("--user, --password-file and --client-id are for --via mqtt; a socket knows its clients by --cert")
 		}
-		return client.NewSocket(d.addressOr(tellerSocketAddress), client.SocketOptions{Session: session, TLS: security})
+		o := client.SocketOptions{Session: d.session, InFlight: d.inFlight, TLS: security}
+		return client.NewSocket(d.addressOr(tellerSocketAddress), o)
 	case "mqtt":
 		password, err := d.password()
 		if err != nil {
 			return nil, err
 		}
-		o := client.MQTTOptions{ClientID: d.clientID, User: d.user, Password: password, TLS: security}
+		o := client.MQTTOptions{ClientID: d.clientID, User: d.user, Password: password, InFlight: d.inFlight, TLS: security}
 		return client.NewMQTT(d.addressOr(tellerMQTTAddress), o)
 	}
 	return nil, fmt.Errorf("--via %q: want socket or mqtt", d.via)
