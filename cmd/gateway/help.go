@@ -73,7 +73,7 @@ func helpOfCommand(c *command) string {
 	fmt.Fprintf(&b, "%s\n\nUsage:\n\n  %s\n\nOptions:\n\n", c.summary, usage)
 	fs.VisitAll(func(f *flag.Flag) {
 		placeholder, about := flag.UnquoteUsage(f)
-		fmt.Fprintf(&b, "  %s\n", strings.TrimRight("--"+f.Name+" "+placeholder, " "))
+		fmt.Fprintf(&b, "  %s\n", strings.TrimRight("--"+f.Name+" "+strings.ToUpper(placeholder), " "))
 		if f.DefValue != "" && f.DefValue != "false" {
 			about += " Default: " + f.DefValue + "."
 		}

@@ -117,10 +117,13 @@ func (r *trial) askUntilHeld() <-chan string {
 	}
 }
 
-func (r *trial) readiness() string {
+func (r *trial) readiness() string { return r.fetch("/readyz") }
+
+// fetch returns the status and the body of a page of the admin's.
+func (r *trial) fetch(path string) string {
 	r.t.Helper()
 	client := http.Client{Timeout: patience}
-	page, err := client.Get("http://" + r.address["admin"] + "/readyz")
+	page, err := client.Get("http://" + r.address["admin"] + path)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -348,6 +351,36 @@ func TestExitCode(t *testing.T) {
 		if got := exitCode(test.err); got != test.want {
 			t.Errorf("%v: %d, want %d", test.err, got, test.want)
 		}
+	}
+}
+
+// TestConnectionsAreCountedTogether gives the only place to a socket, so that the broker has none.
+func TestConnectionsAreCountedTogether(t *testing.T) {
+	settings := trialSettings()
+	settings.Limits.Connections = 1
+	r := startTrial(t, bank.NewMemory(bank.Rules{}, time.Now), settings)
+	dial := func(door string) net.Conn {
+		conn, err := net.Dial("tcp", r.address[door])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	greeting := make([]byte, 5)
+	if _, err := io.ReadFull(dial("socket"), greeting); err != nil || string(greeting) != "true\n" {
+		t.Fatalf("greeted by %q, %v", greeting, err)
+	}
+	for _, door := range []string{"mqtt", "socket"} {
+		if n, err := dial(door).Read(greeting); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %d bytes, %v, from a gateway that is full", door, n, err)
+		}
+	}
+	if got := r.fetch("/metrics"); !strings.Contains(got, `gateway_connections_rejected_total{reason="connections",transport="mqtt"} 1`) {
+		t.Error("the connection turned away by the broker was not counted")
 	}
 }
 
