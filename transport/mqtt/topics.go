@@ -56,6 +56,9 @@ func wild(topic []byte) bool {
 
 // matches reports whether a message on topic is for a subscription of filter (section 4.7). Filters have been checked.
 func matches(filter, topic string) bool {
+	if filter == topic {
+		return true
+	}
 	for {
 		level, restOfFilter, more := strings.Cut(filter, "/")
 		if level == "#" {
