@@ -204,7 +204,7 @@ func TestLateBytes(t *testing.T) {
 	p := dial(t, s.address)
 	p.send(balance)
 	<-h.took
-	p.send("\nand more")
+	p.send("\n" + strings.Repeat("x", 10_000))
 	h.answer(1)
 	if got := p.rest(); !strings.Contains(got, `"ok"`) {
 		t.Errorf("reply %q", got)
