@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -231,6 +232,7 @@ func (l *link) write() {
 	for {
 		select {
 		case <-l.wakeup:
+			runtime.Gosched() // others that were woken by the same answers may queue first
 			l.mu.Lock()
 			sending, l.out = l.out, sending[:0]
 			leaving := l.leaving

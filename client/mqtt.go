@@ -25,8 +25,9 @@ const (
 	DefaultKeepAlive = 60 * time.Second
 	// DefaultSessionExpiry is how long the gateway keeps answers for a client that is away.
 	DefaultSessionExpiry = 10 * time.Minute
-	// MaxClientID bounds a client id in bytes.
+	// MaxClientID bounds a client id in bytes, and MaxTopic a topic.
 	MaxClientID = 64
+	MaxTopic    = 1024
 
 	// replyGrace is how long a reply may be behind the PUBACK that turns its operation away.
 	replyGrace = time.Second
@@ -97,6 +98,9 @@ func (o *MQTTOptions) complete() error {
 	}
 	o.OperationsTopic = orDefault(o.OperationsTopic, DefaultOperationsTopic)
 	o.RepliesTopic = orDefault(o.RepliesTopic, DefaultRepliesTopic)
+	if len(o.OperationsTopic) > MaxTopic || len(o.RepliesTopic) > MaxTopic {
+		return fmt.Errorf("client: a topic of more than %d bytes", MaxTopic)
+	}
 	if o.InFlight <= 0 {
 		o.InFlight = DefaultInFlight
 	}

@@ -278,6 +278,7 @@ func TestAbandonedOverMQTT(t *testing.T) {
 func TestMQTTOptions(t *testing.T) {
 	for _, o := range []client.MQTTOptions{
 		{ClientID: "a b"}, {ClientID: strings.Repeat("a", client.MaxClientID+1)}, {KeepAlive: time.Millisecond},
+		{OperationsTopic: strings.Repeat("a", client.MaxTopic+1)}, {RepliesTopic: strings.Repeat("a", client.MaxTopic+1)},
 		{KeepAlive: 20 * time.Hour}, {SessionExpiry: time.Millisecond}, {Format: wire.Pickle},
 	} {
 		if _, err := client.NewMQTT("127.0.0.1:1", o); err == nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -48,7 +47,11 @@ func (s *mqttSpeech) handshake(conn net.Conn) error {
 	if _, err := s.way.connectPacket().WriteTo(conn); err != nil {
 		return fmt.Errorf("send CONNECT: %w", err)
 	}
-	packet, err := readPacket(conn)
+	b, err := readPacket(conn)
+	if err != nil {
+		return fmt.Errorf("read CONNACK: %w", err)
+	}
+	packet, err := packets.ReadPacket(bytes.NewReader(b))
 	if err != nil {
 		return fmt.Errorf("read CONNACK: %w", err)
 	}
@@ -68,20 +71,30 @@ func (s *mqttSpeech) handshake(conn net.Conn) error {
 	if _, err := subscribe.WriteTo(conn); err != nil {
 		return fmt.Errorf("send SUBSCRIBE: %w", err)
 	}
+	return s.subscribed(conn)
+}
+
+// subscribed hears what comes until the SUBACK.
+func (s *mqttSpeech) subscribed(conn net.Conn) error {
 	for {
-		packet, err := readPacket(conn)
+		b, err := readPacket(conn)
+		if err == nil && b[0]>>4 != packets.SUBACK {
+			err = s.take(b)
+			if err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("read SUBACK: %w", err)
 		}
-		if ack, ok := packet.Content.(*packets.Suback); ok {
-			if len(ack.Reasons) != 1 || ack.Reasons[0] >= firstFailure {
-				return fmt.Errorf("%w: subscribe to %s: reasons %x", ErrRefused, s.way.replies, ack.Reasons)
-			}
-			return nil
+		packet, err := packets.ReadPacket(bytes.NewReader(b))
+		if err != nil {
+			return fmt.Errorf("read SUBACK: %w", err)
 		}
-		if err := s.take(packet); err != nil {
-			return err
+		if ack := packet.Content.(*packets.Suback); len(ack.Reasons) != 1 || ack.Reasons[0] >= firstFailure {
+			return fmt.Errorf("%w: subscribe to %s: reasons %x", ErrRefused, s.way.replies, ack.Reasons)
 		}
+		return nil
 	}
 }
 
@@ -139,17 +152,18 @@ func (s *mqttSpeech) say(k *call) error {
 	if err != nil {
 		return err
 	}
-	publish := packets.Publish{
-		Topic: s.way.options.OperationsTopic, QoS: 1, PacketID: f.packetID, Duplicate: redelivery, Payload: k.request,
-		Properties: &packets.Properties{CorrelationData: []byte(k.delivery.correlation)},
+	packet := publish{
+		topic: s.way.options.OperationsTopic, packetID: f.packetID, redelivery: redelivery, correlation: k.delivery.correlation,
+		payload: k.request,
 	}
-	var b bytes.Buffer
-	publish.WriteTo(&b) // a Buffer takes everything
-	if b.Len() > s.maxPacket {
+	if size := packet.size(); size > s.maxPacket {
 		s.way.unboard(f)
-		return fmt.Errorf("%w: the packet would have %d bytes, %d are the most", ErrRefused, b.Len(), s.maxPacket)
+		return fmt.Errorf("%w: the packet would have %d bytes, %d are the most", ErrRefused, size, s.maxPacket)
 	}
-	s.link.queue(b.Bytes())
+	s.link.mu.Lock()
+	s.link.out = packet.append(s.link.out)
+	s.link.mu.Unlock()
+	s.link.wake()
 	return nil
 }
 
@@ -169,11 +183,7 @@ func (s *mqttSpeech) hear(b []byte) (int, error) {
 		if err != nil || n == 0 || heard+n > len(b) {
 			return heard, err
 		}
-		packet, err := packets.ReadPacket(bytes.NewReader(b[heard : heard+n]))
-		if err != nil {
-			return heard, fmt.Errorf("read a packet: %w", err)
-		}
-		if err := s.take(packet); err != nil {
+		if err := s.take(b[heard : heard+n]); err != nil {
 			return heard, err
 		}
 		heard += n
@@ -181,12 +191,23 @@ func (s *mqttSpeech) hear(b []byte) (int, error) {
 }
 
 // take acts on one packet.
-func (s *mqttSpeech) take(packet *packets.ControlPacket) error {
+func (s *mqttSpeech) take(b []byte) error {
+	switch b[0] >> 4 {
+	case packets.PUBLISH:
+		return s.takeReply(b)
+	case packets.PUBACK:
+		packetID, reason, err := parsePuback(b)
+		if err != nil {
+			return err
+		}
+		s.leave(s.way.land(s, packetID, reason))
+		return nil
+	}
+	packet, err := packets.ReadPacket(bytes.NewReader(b))
+	if err != nil {
+		return fmt.Errorf("read a packet: %w", err)
+	}
 	switch p := packet.Content.(type) {
-	case *packets.Publish:
-		return s.takeReply(p)
-	case *packets.Puback:
-		s.leave(s.way.land(s, p.PacketID, p.ReasonCode))
 	case *packets.Pingresp:
 		select {
 		case s.ponged <- struct{}{}:
@@ -202,18 +223,19 @@ func (s *mqttSpeech) take(packet *packets.ControlPacket) error {
 
 // takeReply answers the call that the reply is to. A reply to nobody, or one that cannot be read, is acknowledged as well,
 // lest it comes for ever.
-func (s *mqttSpeech) takeReply(p *packets.Publish) error {
-	if p.QoS > 1 {
-		return fmt.Errorf("a reply at QoS %d", p.QoS)
+func (s *mqttSpeech) takeReply(b []byte) error {
+	p, err := parsePublish(b)
+	if err != nil {
+		return err
 	}
-	if p.Properties != nil && len(p.Properties.CorrelationData) > 0 {
-		if answer, _, err := s.way.language.DecodeAnswer(p.Payload); err == nil {
-			s.leave(s.way.settle(s, string(p.Properties.CorrelationData), answer))
+	if len(p.correlation) > 0 {
+		if answer, _, err := s.way.language.DecodeAnswer(p.payload); err == nil {
+			s.leave(s.way.settle(s, p.correlation, answer))
 		}
 	}
-	if p.QoS == 1 {
+	if p.qos == 1 {
 		// PUBACK with success in its short form (MQTT 5, 3.4.2.1).
-		s.link.queue([]byte{packets.PUBACK << 4, 2, byte(p.PacketID >> 8), byte(p.PacketID)})
+		s.link.queue([]byte{packets.PUBACK << 4, 2, byte(p.packetID >> 8), byte(p.packetID)})
 	}
 	return nil
 }
@@ -253,49 +275,4 @@ func (s *mqttSpeech) farewell() []byte {
 	var b bytes.Buffer
 	goodbye.WriteTo(&b)
 	return b.Bytes()
-}
-
-// packetLength returns the length of the packet at the front of b, or 0 while that cannot be told.
-func packetLength(b []byte) (int, error) {
-	length := 0
-	for i := 1; i < len(b) && i <= 4; i++ {
-		length |= int(b[i]&0x7f) << (7 * (i - 1))
-		if b[i] < 0x80 {
-			if n := 1 + i + length; n <= maxHeard {
-				return n, nil
-			}
-			return 0, fmt.Errorf("a packet of more than %d bytes", maxHeard)
-		}
-	}
-	if len(b) > 4 {
-		return 0, fmt.Errorf("a packet without a length")
-	}
-	return 0, nil
-}
-
-// readPacket reads one packet and nothing behind it.
-func readPacket(r io.Reader) (*packets.ControlPacket, error) {
-	b := make([]byte, 1, 64)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, err
-	}
-	for {
-		b = append(b, 0)
-		if _, err := io.ReadFull(r, b[len(b)-1:]); err != nil {
-			return nil, err
-		}
-		n, err := packetLength(b)
-		if err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			continue
-		}
-		header := len(b)
-		b = append(b, make([]byte, n-header)...)
-		if _, err := io.ReadFull(r, b[header:]); err != nil {
-			return nil, err
-		}
-		return packets.ReadPacket(bytes.NewReader(b))
-	}
 }
