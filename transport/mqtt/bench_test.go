@@ -24,13 +24,12 @@ type loader struct {
 	idAt    int
 	window  int
 
-	nextID   uint16
-	sent     []time.Time // by packet id
-	acked    int
-	replied  int
-	out, in  []byte
-	latency  []time.Duration
-	deadline time.Time
+	nextID  uint16
+	sent    []time.Time // by packet id
+	acked   int
+	replied int
+	out, in []byte
+	latency []time.Duration
 }
 
 func newLoader(tb testing.TB, address, id string, window int) *loader {

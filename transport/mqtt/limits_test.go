@@ -235,3 +235,70 @@ func TestOptionsThatCannotBe(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestHowManyRepliesAreOnTheirWay(t *testing.T) {
+	h := build(t, nil)
+	for level, window := range map[byte]int{4: 256, 5: 1024} {
+		p := listening(t, h.address, hello{id: "c", level: level})
+		var ids []uint16
+		for id := uint16(1); id <= 1200; {
+			for range 200 {
+				p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+				id++
+			}
+			for acks := 0; acks < 200; {
+				if k := p.next(); k.kind == tPuback {
+					acks++
+				} else {
+					ids = append(ids, k.id)
+				}
+			}
+		}
+		for _, k := range p.settle() {
+			ids = append(ids, k.id)
+		}
+		if len(ids) != window {
+			t.Errorf("level %d: %d replies are on their way, want %d", level, len(ids), window)
+		}
+		p.puback(ids[0])
+		p.reply(1)
+	}
+}
+
+func TestAReplyLargerThanItsClientTakes(t *testing.T) {
+	h := build(t, nil)
+	p := listening(t, h.address, hello{id: "c", properties: join(property(0x27, uint32(150)), property(0x21, uint16(1)))})
+	long := `{"op":"deposit","account":"1","amount":1,"id":"` + "0123456789012345678901234567890123456789" + `"}`
+	for id := uint16(1); id <= 3; id++ {
+		p.publish(note{qos: 1, id: id, payload: long})
+		p.ack(tPuback, id, 0)
+	}
+	p.publish(note{qos: 1, id: 4, payload: deposit("1", 1)}) // fits: the others take no place
+	p.ack(tPuback, 4, 0)
+	if a, _ := p.reply(1); a.Balance != "2.00" {
+		t.Errorf("%+v", a)
+	}
+	if h.server.Waiting() > 1 {
+		t.Errorf("%d replies wait", h.server.Waiting())
+	}
+}
+
+func TestTheLastAnswersAreGivenAgain(t *testing.T) {
+	h := build(t, nil)
+	p := listening(t, h.address, hello{id: "c"})
+	for id := uint16(1); id <= 40; id++ {
+		p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+		p.ack(tPuback, id, 0)
+		p.expect(tPublish)
+	}
+	p.publish(note{qos: 1, dup: 1, id: 1, payload: deposit("1", 1)})
+	p.ack(tPuback, 1, 0)
+	p.publish(note{qos: 1, dup: 1, id: 9, payload: deposit("1", 1)})
+	p.ack(tPuback, 9, 0)
+	if a, _ := p.reply(1); a.Seq != 9 {
+		t.Errorf("%+v", a)
+	}
+	if h.entries() != 40 {
+		t.Errorf("%d entries", h.entries())
+	}
+}

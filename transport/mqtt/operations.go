@@ -205,6 +205,9 @@ func (c *conn) encode(b *batch) (places int) {
 // encodeReply appends a reply. One larger than the client takes is passed over, as if the client had it: [MQTT-3.1.2-25].
 func (c *conn) encodeReply(b *batch, s *sending) {
 	b.payload = c.server.codecs[s.manner.format].AppendReply(b.payload[:0], &s.reply)
+	if last := len(b.payload) - 1; s.manner.format == wire.JSON && b.payload[last] == '\n' {
+		b.payload = b.payload[:last] // it ends a reply on a socket; here the packet does
+	}
 	d := delivery{
 		topic: s.manner.topic, id: s.id, dup: s.dup, contentType: s.manner.contentType,
 		correlation: s.manner.correlation, correlated: s.manner.correlated, payload: b.payload,
