@@ -9,7 +9,7 @@ import (
 const (
 	firstPause = 5 * time.Millisecond // after a failure to accept; doubles while it goes on failing
 	longPause  = time.Second
-	// logEvery bounds how often the accept loop logs one kind of event.
+	// logEvery is how often the accept loop logs one kind of event, at most.
 	logEvery = time.Minute
 )
 
@@ -18,15 +18,13 @@ type failures struct {
 	logger *slog.Logger
 	log    seldom
 	pause  time.Duration
-	count  int
 }
 
 // wait pauses after the failure err, or until ctx ends.
 func (f *failures) wait(ctx context.Context, err error) {
-	f.count++
 	f.pause = min(max(2*f.pause, firstPause), longPause)
-	if f.log.now() {
-		f.logger.Warn("cannot accept connections", "err", err, "failures", f.count)
+	if f.log.now("failure") {
+		f.logger.Warn("cannot accept connections", "err", err)
 	}
 	timer := time.NewTimer(f.pause)
 	defer timer.Stop()
@@ -37,19 +35,16 @@ func (f *failures) wait(ctx context.Context, err error) {
 }
 
 // end says that accepting works.
-func (f *failures) end() {
-	f.pause = 0
-	f.count = 0
-}
+func (f *failures) end() { f.pause = 0 }
 
-// seldom lets one event of logEvery through.
-type seldom struct{ last time.Time }
+// seldom lets one event of a kind through in logEvery.
+type seldom map[string]time.Time
 
-func (s *seldom) now() bool {
+func (s seldom) now(kind string) bool {
 	now := time.Now()
-	if !s.last.IsZero() && now.Sub(s.last) < logEvery {
+	if last, known := s[kind]; known && now.Sub(last) < logEvery {
 		return false
 	}
-	s.last = now
+	s[kind] = now
 	return true
 }

@@ -31,7 +31,7 @@ func BenchmarkOne(b *testing.B) {
 	for _, clients := range []int{16, 64} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
 			null := nullServer(b, shape.answer)
-			ours := start(b, setup{engine: benchEngine(b), codec: wire.NewCodec(wire.Pickle, 2)}).address
+			ours := start(b, setup{engine: benchEngine(b), codec: wire.NewCodec(wire.Pickle, 2), options: quietly}).address
 			compare(b, turns{null: null, ours: ours, clients: clients, slice: 2000, client: shape.ask})
 		})
 	}
@@ -45,9 +45,18 @@ func BenchmarkSession(b *testing.B) {
 		reply:   []byte(`{"status":true,"msg":1234567,"code":"ok","balance":"1234567.00","seq":123456,"time":"2006-01-02T15:04:05.123456Z"}` + "\n"),
 	}
 	null := nullServer(b, shape.answer)
-	ours := start(b, setup{engine: benchEngine(b), session: true}).address
+	ours := start(b, setup{engine: benchEngine(b), session: true, options: quietly}).address
 	compare(b, turns{null: null, ours: ours, clients: 16, slice: 64000, client: shape.ask})
 }
+
+// quietly keeps the tests' observer out of what is measured.
+var quietly = socket.Options{Observer: quiet{}}
+
+type quiet struct{}
+
+func (quiet) Operation(bank.Kind, bank.Code, time.Duration) {}
+func (quiet) Connection(bool)                               {}
+func (quiet) Rejected(string)                               {}
 
 // benchEngine is the engine behind the sockets.
 func benchEngine(b *testing.B) bank.Engine {

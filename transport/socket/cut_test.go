@@ -2,7 +2,9 @@ package socket_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/hex"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -147,7 +149,8 @@ func TestGoneAround(t *testing.T) {
 // is free.
 func TestFlood(t *testing.T) {
 	inside := &gate{most: 8}
-	s := start(t, setup{options: socket.Options{Gate: inside}})
+	var log bytes.Buffer
+	s := start(t, setup{options: socket.Options{Gate: inside, Logger: slog.New(slog.NewTextHandler(&log, nil))}})
 	var held []*peer
 	for range 8 {
 		held = append(held, dial(t, s.address))
@@ -170,6 +173,9 @@ func TestFlood(t *testing.T) {
 	}
 	if n := len(s.seen.rejected); n != 500 || s.seen.rejected[0] != socket.RejectedConnections || s.seen.opened != 8 {
 		t.Errorf("%d rejected, %d opened", n, s.seen.opened)
+	}
+	if n := strings.Count(log.String(), "connection rejected"); n != 1 {
+		t.Errorf("the flood was logged %d times", n)
 	}
 }
 

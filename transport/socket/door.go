@@ -40,8 +40,8 @@ func newDoor(s *Server, l Listener) *door {
 
 // accept admits connections until ctx ends, or until the listener is closed without that, which is an error.
 func (d *door) accept(ctx context.Context) error {
-	failed := failures{logger: d.options.Logger}
-	full := seldom{}
+	log := seldom{}
+	failed := failures{logger: d.options.Logger, log: log}
 	for {
 		conn, err := d.listener.Net.Accept()
 		switch {
@@ -50,7 +50,7 @@ func (d *door) accept(ctx context.Context) error {
 			if reason := d.admit(ctx, conn); reason != "" {
 				conn.Close()
 				d.options.Observer.Rejected(reason)
-				if full.now() {
+				if log.now(reason) {
 					d.options.Logger.Warn("connection rejected", "peer", conn.RemoteAddr(), "reason", reason)
 				}
 			}
@@ -145,7 +145,8 @@ func (d *door) submit(ctx context.Context, op *bank.Operation, done func(bank.Re
 }
 
 // refuse returns the reply to bytes that were no operation; op is what could be read of one.
-func refuse(op *bank.Operation, err error) bank.Reply {
+func (d *door) refuse(peer netip.AddrPort, op *bank.Operation, err error) bank.Reply {
+	d.options.Logger.Debug("no operation", "peer", peer, "err", err)
 	var fault *wire.Fault
 	if !errors.As(err, &fault) {
 		return bank.Refusal(op, bank.Malformed)

@@ -95,7 +95,7 @@ func (s *session) read(ctx context.Context) {
 		}
 		p := s.take()
 		if err != nil {
-			p.settle(s, refuse(&s.op, err))
+			p.settle(s, s.refuse(s.peer, &s.op, err))
 			if n == 0 {
 				return // where the next operation begins cannot be known
 			}

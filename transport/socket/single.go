@@ -97,7 +97,7 @@ func (d *door) readOne(ctx context.Context, conn net.Conn, v *visit) error {
 // answer sets v.reply: to the refusal of fault, if there is one, or to the bank's.
 func (d *door) answer(ctx context.Context, v *visit, fault error, peer netip.AddrPort) {
 	if fault != nil {
-		v.reply = refuse(&v.op, fault)
+		v.reply = d.refuse(peer, &v.op, fault)
 		return
 	}
 	v.op.Origin = bank.Origin{Door: bank.DoorSocket, Peer: peer}

@@ -1,9 +1,11 @@
 package socket_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -280,6 +282,22 @@ func TestCodecFault(t *testing.T) {
 	p.send(deposit)
 	if got := p.rest(); !strings.Contains(got, `"malformed"`) {
 		t.Errorf("reply %q", got)
+	}
+}
+
+// TestLogTellsNoSecrets: what a client sends is never logged, not even at the most talkative level.
+func TestLogTellsNoSecrets(t *testing.T) {
+	var log bytes.Buffer
+	options := &slog.HandlerOptions{Level: slog.LevelDebug}
+	s := start(t, setup{options: socket.Options{Logger: slog.New(slog.NewTextHandler(&log, options))}})
+	for _, sent := range []string{"secret", `{"op":"secret"}`, `{"op":"balance","account":"secret","secret":1}`, deposit + "secret"} {
+		p := dial(t, s.address)
+		p.send(sent)
+		p.rest()
+	}
+	s.stop()
+	if n := strings.Count(log.String(), "no operation"); n != 4 || strings.Contains(log.String(), "secret") {
+		t.Errorf("log: %s", log.String())
 	}
 }
 
