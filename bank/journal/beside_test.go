@@ -123,7 +123,7 @@ func TestAnswersAreReadFromManySegments(t *testing.T) {
 	dir := t.TempDir()
 	engine := open(t, dir, o)
 	var first []bank.Reply
-	const n = 200
+	const n = 320
 	for i := range n {
 		first = append(first, commit(t, engine, deposit("a", 1, fmt.Sprint("x", i)))[0])
 	}

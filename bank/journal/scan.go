@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -130,12 +129,12 @@ func scanSegment(file File, h *segmentHeader, checks []position) (*scan, error) 
 			s.reason = reason
 			break
 		}
-		if !bytes.Equal(frame[frameLink:frameHeader], s.end.hash[:]) || seqOf(frame) != s.end.seq+1 {
+		if !follows(frame, &s.end.hash, s.end.seq) {
 			s.fail("the entry does not follow from the one before")
 			return s, nil
 		}
 		s.end.seq++
-		s.end.hash = hashOf(frame)
+		s.end.hash = hashOf(frame, &s.end.hash)
 		s.end.offset += int64(len(frame))
 		r.take(len(frame))
 	}

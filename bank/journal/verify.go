@@ -88,11 +88,13 @@ func (s *survey) report(disk FS, f func(*bank.Entry, [32]byte) error) (Report, e
 		Entries: s.end.seq, Hash: s.end.hash, Decimals: int(s.identity.decimals), Segments: len(s.segments), Torn: s.torn,
 	}
 	ledger := bank.NewLedger(bank.Rules{CreateAccounts: true}, s.identity.key, noHistory{})
+	var last hash
 	err := s.walk(disk, s.begin(), func(e *bank.Entry, frame []byte, ref uint64) error {
 		if err := ledger.Post(e, ref); err != nil {
 			return damageAt(ref, e.Seq, err)
 		}
-		return f(e, hashOf(frame))
+		last = hashOf(frame, &last)
+		return f(e, last)
 	})
 	if err != nil {
 		return report, err
