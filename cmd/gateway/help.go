@@ -73,6 +73,9 @@ func helpOfCommand(c *command) string {
 	fmt.Fprintf(&b, "%s\n\nUsage:\n\n  %s\n\nOptions:\n\n", c.summary, usage)
 	fs.VisitAll(func(f *flag.Flag) {
 		placeholder, about := flag.UnquoteUsage(f)
+		if isToggle(f) {
+			placeholder = ""
+		}
 		fmt.Fprintf(&b, "  %s\n", strings.TrimRight("--"+f.Name+" "+strings.ToUpper(placeholder), " "))
 		if f.DefValue != "" && f.DefValue != "false" {
 			about += " Default: " + f.DefValue + "."
@@ -85,6 +88,12 @@ func helpOfCommand(c *command) string {
 		b.WriteString("\n" + strings.TrimRight(c.about, "\n") + "\n")
 	}
 	return b.String()
+}
+
+// isToggle reports whether a flag takes no value.
+func isToggle(f *flag.Flag) bool {
+	toggle, ok := f.Value.(interface{ IsBoolFlag() bool })
+	return ok && toggle.IsBoolFlag()
 }
 
 // wrap breaks text into lines that begin with indent and keep within helpColumns, as far as its words allow.

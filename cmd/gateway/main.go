@@ -56,7 +56,7 @@ func commands() []command {
 	table := []command{serveCommand(), checkCommand()}
 	table = append(table, tellerCommands()...)
 	table = append(table, journalCommands()...)
-	return append(table, passwdCommand(), versionCommand())
+	return append(table, benchCommand(), passwdCommand(), versionCommand())
 }
 
 func main() {
@@ -176,9 +176,8 @@ func setFlag(fs *flag.FlagSet, arg string, rest []string) ([]string, error) {
 		return nil, fmt.Errorf("unknown flag %s%s", dashed, maybeMeant("--", name, flagNames(fs)))
 	}
 	if !hasValue {
-		toggle, ok := f.Value.(interface{ IsBoolFlag() bool })
 		switch {
-		case ok && toggle.IsBoolFlag():
+		case isToggle(f):
 			value = "true"
 		case len(rest) == 0:
 			return nil, fmt.Errorf("--%s needs a value", name)
