@@ -42,3 +42,21 @@ func TestATableOfIDsKeepsAllOfThemAndStaysSmall(t *testing.T) {
 		t.Errorf("%d of %d are missing; %d bytes an id, want at most 24", missing, count, bytes)
 	}
 }
+
+// TestSipHash compares with the vectors of the paper's reference implementation: key 00..0f, texts of the bytes 00, 01, …
+func TestSipHash(t *testing.T) {
+	var key [16]byte
+	for i := range key {
+		key[i] = byte(i)
+	}
+	var text []byte
+	want := map[int]uint64{
+		0: 0x726fdb47dd0e0e31, 1: 0x74f839c593dc67fd, 7: 0xab0200f58b01d137, 8: 0x93f5f5799a932462, 15: 0xa129ca6149be45e5,
+	}
+	for n := range 16 {
+		if hash, known := want[n]; known && sipHash(&key, text) != hash {
+			t.Errorf("of %d bytes: %x, want %x", n, sipHash(&key, text), hash)
+		}
+		text = append(text, byte(n))
+	}
+}
