@@ -61,11 +61,25 @@ func commands() []command {
 
 func main() {
 	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more must not stop a bank
-	// The first signal asks to stop; with it the default returns, so that a second one kills at once.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
 	env := &environment{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv}
-	os.Exit(run(ctx, env, commands(), os.Args[1:]))
+	os.Exit(run(untilSignal(), env, commands(), os.Args[1:]))
+}
+
+// exitSignalled and the number of a signal make the exit code of a process that it ends, as shells have it.
+const exitSignalled = 128
+
+// untilSignal returns a context that ends at the first SIGINT or SIGTERM. The second ends the process at once.
+func untilSignal() context.Context {
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		stop()
+		again := (<-signals).(syscall.Signal)
+		os.Exit(exitSignalled + int(again))
+	}()
+	return ctx
 }
 
 // run does what the arguments say and returns the exit code.

@@ -288,7 +288,7 @@ admin: { address: "127.0.0.1:0" }
 	r.awaitReadiness("503 not ready: stopping\n")
 	began := time.Now()
 	code, err := p.stop(syscall.SIGTERM)
-	if took := time.Since(began); err != nil || code != -1 || took > settleTimeout/2 {
+	if took := time.Since(began); err != nil || code != exitSignalled+int(syscall.SIGTERM) || took > settleTimeout/2 {
 		t.Errorf("exit code %d after %v, %v\n%s", code, took, err, p.stderr.String())
 	}
 }
