@@ -55,7 +55,7 @@ func (d *door) serveOne(ctx context.Context, conn net.Conn, peer netip.AddrPort)
 	v.out = d.listener.Codec.AppendReply(v.out[:0], &v.reply)
 	conn.SetDeadline(time.Now().Add(lingerTimeout))
 	_, err := conn.Write(v.out)
-	d.options.Observer.Operation(v.reply.Kind, v.reply.Code, time.Since(arrived))
+	d.options.Observer.Operation(v.op.Kind, v.reply.Code, time.Since(arrived))
 	if err != nil {
 		d.logUndelivered(peer, &v.reply, err)
 		return

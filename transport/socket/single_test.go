@@ -303,19 +303,22 @@ func TestLogTellsNoSecrets(t *testing.T) {
 
 func TestObserver(t *testing.T) {
 	s := start(t, setup{})
-	for _, sent := range []string{deposit, balance, "no", `{"op":"withdraw","account":"ana","amount":50}`} {
+	for _, sent := range []string{
+		`{"op":"deposit","account":"ana","amount":20,"id":"1"}`, balance, "no", `{"op":"status","id":"1"}`,
+		`{"op":"withdraw","account":"ana","amount":50}`,
+	} {
 		p := dial(t, s.address)
 		p.send(sent)
 		p.rest()
 	}
 	s.stop()
-	want := []string{"deposit ok", "balance ok", " malformed", "withdraw insufficient_funds"}
+	want := []string{"deposit ok", "balance ok", " malformed", "withdraw insufficient_funds", "status ok"}
 	slices.Sort(want)
 	slices.Sort(s.seen.answers)
 	if !slices.Equal(s.seen.answers, want) {
 		t.Errorf("observed %q", s.seen.answers)
 	}
-	if s.seen.opened != 4 || s.seen.closed != 4 {
+	if s.seen.opened != 5 || s.seen.closed != 5 {
 		t.Errorf("%d opened, %d closed", s.seen.opened, s.seen.closed)
 	}
 }
