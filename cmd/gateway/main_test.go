@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -9,7 +10,13 @@ import (
 
 var update = flag.Bool("update", false, "write what the scripts print into them")
 
+// raceOptions keeps a program built with the race detector from waiting a second at its end, which many here reach.
+const raceOptions = "atexit_sleep_ms=10"
+
 func TestMain(m *testing.M) {
+	if err := os.Setenv("GORACE", raceOptions); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"gateway": main})
 }
 
@@ -20,6 +27,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script", Cmds: scriptCommands(), UpdateScripts: *update, RequireExplicitExec: true,
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", raceOptions)
 			env.Values[runningKey{}] = map[string]*process{}
 			return nil
 		},
