@@ -15,8 +15,15 @@ import (
 
 const smallSteps = 6
 
-// smallJournal returns a journal of some segments and two snapshots. When closed is false its process was killed.
-func smallJournal(t *testing.T, closed bool) *story {
+// How a process ended.
+const (
+	closed    = "closed"
+	killed    = "killed"
+	recovered = "killed after it had recovered from a power cut and written nothing"
+)
+
+// smallJournal returns a journal of some segments and two snapshots, whose process has ended.
+func smallJournal(t *testing.T, ended string) *story {
 	t.Helper()
 	for seed := uint64(1); ; seed++ {
 		s := newStory(seed)
@@ -27,13 +34,18 @@ func smallJournal(t *testing.T, closed bool) *story {
 		if n := len(segmentsOf(s.disk)); n != 4 || len(s.truth) < 15 {
 			continue
 		}
-		if !closed {
-			s.disk.Kill()
-			return s
+		var err error
+		switch ended {
+		case closed:
+			err = s.engine.Close()
+		case recovered:
+			s.disk.Cut(s.random)
+			err = s.check()
 		}
-		if err := s.engine.Close(); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
+		s.disk.Kill()
 		return s
 	}
 }
@@ -103,12 +115,15 @@ func flip(bit int) func([]byte) []byte {
 // TestEveryFlippedBitIsFound flips every bit of a small journal. In the segments up to the end of the journal each is told as
 // damage. Behind the end, in the mark and in the snapshots there is nothing to lose, and nothing is lost.
 func TestEveryFlippedBitIsFound(t *testing.T) {
-	for _, closed := range []bool{true, false} {
-		s := smallJournal(t, closed)
+	for _, ended := range []string{closed, killed, recovered} {
+		s := smallJournal(t, ended)
 		end := endOf(t, s)
 		names, _ := s.disk.List()
 		var flips, told atomic.Int64
 		for _, name := range names {
+			if ended != closed && strings.HasSuffix(name, ".seg") && name < end.File {
+				continue // how the process ended says nothing about what was before its last segment
+			}
 			both(len(s.disk.Bytes(name))*8, func(bit int) {
 				must := strings.HasSuffix(name, ".seg") && (name < end.File || name == end.File && int64(bit/8) < end.Offset)
 				if t.Failed() || !must && bit > 160*8 && bit%397 != 0 || raceDetector && bit%16 != 0 {
@@ -116,10 +131,10 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 				}
 				damaged, err := outcome(s.branch(s.disk, uint64(bit)), name, flip(bit))
 				if err != nil {
-					t.Errorf("%s, bit %d, closed %v: %v", name, bit, closed, err)
+					t.Errorf("%s, bit %d, %s: %v", name, bit, ended, err)
 				}
 				if must && !damaged {
-					t.Errorf("%s, bit %d of byte %d, closed %v: nothing was told", name, bit%8, bit/8, closed)
+					t.Errorf("%s, bit %d of byte %d, %s: nothing was told", name, bit%8, bit/8, ended)
 				}
 				flips.Add(1)
 				if damaged {
@@ -127,7 +142,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 				}
 			})
 		}
-		t.Logf("closed %v: %d bits flipped, %d told, none lost anything", closed, flips.Load(), told.Load())
+		t.Logf("%s: %d bits flipped, %d told, none lost anything", ended, flips.Load(), told.Load())
 	}
 }
 
@@ -155,7 +170,7 @@ func endOf(t *testing.T, s *story) journal.Tear {
 // TestMisplacedBlocksAreFound copies blocks to where they do not belong, brings back what a block was before, swaps, repeats
 // and removes whole segments, and cuts files short: what a disk does that loses a write or puts it elsewhere.
 func TestMisplacedBlocksAreFound(t *testing.T) {
-	s := smallJournal(t, true)
+	s := smallJournal(t, closed)
 	earlier := smallJournalBefore(t)
 	names := segmentsOf(s.disk)
 	random := rand.New(rand.NewPCG(7, 7))
@@ -221,7 +236,7 @@ func mustTell(t *testing.T, s *story, what string, change func(*disktest.Disk)) 
 // smallJournalBefore returns the disk of smallJournal as it was at some time before.
 func smallJournalBefore(t *testing.T) *disktest.Disk {
 	t.Helper()
-	s := smallJournal(t, true)
+	s := smallJournal(t, closed)
 	again := newStory(s.seed)
 	again.options.SegmentBytes, again.options.SnapshotEvery, again.options.Rules.CreateAccounts = 1024, 10, true
 	if err := errors.Join(again.open(), again.run(smallSteps-1)); err != nil {
@@ -294,5 +309,35 @@ func TestABadPlaceBeforeALaterBatchIsDamage(t *testing.T) {
 		if _, err := journal.VerifyFS(disk); !errors.Is(err, journal.ErrDamaged) {
 			t.Fatalf("byte %d, ends %v: %v", bit/8, ends, err)
 		}
+	}
+}
+
+// TestATornTurnLeavesNothingBehind finds pieces of a batch that was to begin a segment, without its header. They are told,
+// and gone after the next start.
+func TestATornTurnLeavesNothingBehind(t *testing.T) {
+	s := smallJournal(t, killed)
+	last := endOf(t, s).File
+	var number int
+	fmt.Sscanf(last, "journal-%x.seg", &number)
+	next := fmt.Sprintf("journal-%016x.seg", number+1)
+	pieces := make([]byte, 1024)
+	copy(pieces[700:], "pieces")
+	s.disk.Put(next, pieces)
+	report, err := journal.VerifyFS(s.disk)
+	if err != nil || report.Torn != (journal.Tear{File: next, Bytes: 706}) {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	if err := s.check(); err != nil {
+		t.Fatal(err)
+	}
+	if left := strings.Trim(string(s.disk.Bytes(next)), "\x00"); left != "" {
+		t.Errorf("%q is left", left)
+	}
+	s.disk.Put(next, pieces)
+	s.disk.Kill()
+	torn := append(s.disk.Bytes(last), "more"...)
+	s.disk.Put(last, torn)
+	if _, err := journal.VerifyFS(s.disk); !errors.Is(err, journal.ErrDamaged) {
+		t.Errorf("two torn segments: %v", err)
 	}
 }

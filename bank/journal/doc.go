@@ -21,10 +21,10 @@
 //
 // There is one thing no reader can tell: after a power cut the mark may be older than the journal, and when then the very
 // last batch is found in pieces, a torn batch and one that was durable and rotted look the same. It is taken for torn. After
-// a clean stop, and after a process that was killed, the mark leaves no such doubt.
+// a stop, and after a process that was killed, the mark leaves no such doubt.
 //
-// The tail that remains is written into new blocks and synced before anything is served, because after a crash the system
-// may show bytes that the disk has not.
+// Unless the mark stands at its end, the tail that remains is written into new blocks and synced before anything is served,
+// because after a crash the system may show bytes that the disk has not.
 //
 // # Caveats
 //

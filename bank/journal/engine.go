@@ -247,7 +247,7 @@ func (e *Engine) healthy() bool {
 	return e.failure == nil
 }
 
-// settle leaves the files at their least and marks them as closed.
+// settle leaves the files at their least and makes the mark durable.
 func (e *Engine) settle(unused *prepared) error {
 	if err := e.writer.file.Truncate(e.writer.end.offset); err != nil {
 		return err
@@ -262,9 +262,6 @@ func (e *Engine) settle(unused *prepared) error {
 		if err := e.disk.SyncDir(); err != nil {
 			return err
 		}
-	}
-	if err := e.marks.write(e.writer.end, true); err != nil {
-		return err
 	}
 	return e.marks.file.Sync()
 }

@@ -36,7 +36,7 @@ func faultHistories() uint64 {
 	if raceDetector {
 		return 3
 	}
-	return 25
+	return 12
 }
 
 // TestNothingIsAcknowledgedAfterAFailedOperation fails every operation of some histories, once and for ever. The engine stops

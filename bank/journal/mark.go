@@ -21,20 +21,18 @@ import (
 //	8   16  the journal's id
 //	24   8  generation: how many marks there were before
 //	32  56  position
-//	88   4  1 when the journal was closed there, else 0
-//	92   4  CRC32C of all that is before it
+//	88   4  CRC32C of all that is before it
 const (
 	markName  = "mark"
 	markMagic = "gwmark1\n"
 	markSlot  = 4096 // bytes from one slot to the other: a block of any disk
-	markBytes = 96
+	markBytes = 92
 )
 
 type mark struct {
 	id         [16]byte
 	generation uint64
 	position   position
-	clean      bool
 }
 
 func (m *mark) append(dst []byte) []byte {
@@ -43,24 +41,18 @@ func (m *mark) append(dst []byte) []byte {
 	dst = append(dst, m.id[:]...)
 	dst = binary.LittleEndian.AppendUint64(dst, m.generation)
 	dst = m.position.append(dst)
-	clean := uint32(0)
-	if m.clean {
-		clean = 1
-	}
-	dst = binary.LittleEndian.AppendUint32(dst, clean)
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
 }
 
 // parse reads one slot and reports whether there is a mark in it.
 func (m *mark) parse(b []byte) bool {
 	if len(b) < markBytes || !bytes.HasPrefix(b, []byte(markMagic)) ||
-		binary.LittleEndian.Uint32(b[92:]) != crc32.Checksum(b[:92], castagnoli) {
+		binary.LittleEndian.Uint32(b[88:]) != crc32.Checksum(b[:88], castagnoli) {
 		return false
 	}
 	copy(m.id[:], b[8:])
 	m.generation = binary.LittleEndian.Uint64(b[24:])
 	m.position.parse(b[32:])
-	m.clean = b[88] == 1
 	return true
 }
 
@@ -72,9 +64,9 @@ type markFile struct {
 }
 
 // write writes the next mark. It does not sync.
-func (f *markFile) write(p position, clean bool) error {
+func (f *markFile) write(p position) error {
 	f.last.generation++
-	f.last.position, f.last.clean = p, clean
+	f.last.position = p
 	f.buf = f.last.append(f.buf[:0])
 	_, err := f.file.WriteAt(f.buf, int64(f.last.generation%2)*markSlot)
 	return err

@@ -150,8 +150,7 @@ func (e *Engine) replay(s *survey, from position) error {
 	return s.checkSum(e.ledger)
 }
 
-// repair removes what is not part of the journal, makes its tail durable again unless it was closed and not written since,
-// and returns the last segment, open, with room to write.
+// repair removes what is not part of the journal, makes its tail durable again unless it is known to be, and returns the last segment, open, with room to write.
 func (e *Engine) repair(s *survey) (File, int64, error) {
 	for _, name := range s.names {
 		if strings.HasSuffix(name, unfinished) {
@@ -181,10 +180,10 @@ func (e *Engine) repair(s *survey) (File, int64, error) {
 	return e.openLast(last)
 }
 
-// clean reports whether the journal was closed at its end, so that all of it is durable.
+// clean reports whether the mark stands at the end of the journal and nothing is behind it, so that all of it is durable.
 func (s *survey) clean() bool {
 	last := s.segments[len(s.segments)-1].scan
-	return s.mark != nil && s.mark.clean && s.mark.position == s.end && s.torn.Bytes == 0 && last.used == last.end.offset
+	return s.mark != nil && s.mark.position == s.end && s.torn.Bytes == 0 && last.used == last.end.offset
 }
 
 // rewrite writes a segment into new blocks, without what is behind its end, and puts it in the place of the old one. The
@@ -265,7 +264,7 @@ func (e *Engine) openLast(seg *segment) (File, int64, error) {
 }
 
 // openMarks opens the marks, or makes the file, and marks the end of a journal that had to be repaired: all of it is durable
-// now, as if it had been closed.
+// now.
 func (e *Engine) openMarks(s *survey) error {
 	file, err := e.disk.Edit(markName)
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -282,7 +281,7 @@ func (e *Engine) openMarks(s *survey) error {
 		e.log.Warn("there was no mark; a tail that was lost cannot be told from one that was torn")
 	}
 	if err == nil && !s.clean() {
-		if err = e.marks.write(s.end, true); err == nil {
+		if err = e.marks.write(s.end); err == nil {
 			err = file.Sync()
 		}
 	}

@@ -96,7 +96,7 @@ func (w *writer) flush() error {
 	if err := w.file.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", segmentName(w.end.segment), err)
 	}
-	if err := w.mark.write(w.end, false); err != nil {
+	if err := w.mark.write(w.end); err != nil {
 		return fmt.Errorf("write %s: %w", markName, err)
 	}
 	w.observer.Synced(w.entries, len(w.buf), time.Since(began))
