@@ -9,37 +9,39 @@ import (
 
 func TestNothingIsSaidBeforeTheSync(t *testing.T) {
 	for _, level := range []byte{3, 4, 5} {
-		h := build(t, nil)
-		release := h.engine.hold()
-		p := listening(t, h.address, hello{id: "c", level: level})
-		const each = 30
-		for id := uint16(1); id <= each; id++ {
-			p.publish(
-				note{qos: 0, payload: deposit("1", 1)},
-				note{qos: 1, id: id, payload: deposit("1", 1)},
-				note{qos: 2, id: id + 1000, payload: deposit("1", 1)},
-			)
-		}
-		<-h.engine.entered
-		p.quiet() // all are read, none is durable
-		release()
-		for n := 0; n < 5*each; n++ {
-			switch k := p.next(); k.kind {
-			case tPublish:
-				if k.qos() == 1 {
-					p.puback(k.id)
-				}
-			case tPuback, tPubrec:
-				if k.reason != 0 {
-					t.Errorf("reason 0x%02x", k.reason)
-				}
-			default:
-				t.Fatalf("packet type %d", k.kind)
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			h := build(t, nil)
+			release := h.engine.hold()
+			p := listening(t, h.address, hello{id: "c", level: level})
+			const each = 30
+			for id := uint16(1); id <= each; id++ {
+				p.publish(
+					note{qos: 0, payload: deposit("1", 1)},
+					note{qos: 1, id: id, payload: deposit("1", 1)},
+					note{qos: 2, id: id + 1000, payload: deposit("1", 1)},
+				)
 			}
-		}
-		if h.entries() != 3*each || h.engine.syncs() > 2 {
-			t.Errorf("%d entries in %d syncs; pipelined operations must share them", h.entries(), h.engine.syncs())
-		}
+			<-h.engine.entered
+			p.quiet() // all are read, none is durable
+			release()
+			for n := 0; n < 5*each; n++ {
+				switch k := p.next(); k.kind {
+				case tPublish:
+					if k.qos() == 1 {
+						p.puback(k.id)
+					}
+				case tPuback, tPubrec:
+					if k.reason != 0 {
+						t.Errorf("reason 0x%02x", k.reason)
+					}
+				default:
+					t.Fatalf("packet type %d", k.kind)
+				}
+			}
+			if h.entries() != 3*each || h.engine.syncs() > 2 {
+				t.Errorf("%d entries in %d syncs; pipelined operations must share them", h.entries(), h.engine.syncs())
+			}
+		})
 	}
 }
 
@@ -155,38 +157,40 @@ func TestQoS0IsSlowedDownToo(t *testing.T) {
 
 func TestRepliesRespectTheClientsReceiveMaximum(t *testing.T) {
 	for _, window := range []uint16{1, 5} {
-		h := build(t, nil)
-		p, _ := enter(t, h.address, hello{id: "c", properties: property(0x21, window)})
-		p.subscribe(1, "bank/replies/c", 1)
-		const count = 400
-		sent, acked, last := 0, 0, uint64(0)
-		var open []uint16
-		for acked < count || last < count {
-			if sent < count && sent-acked < 200 {
-				sent++
-				p.publish(note{qos: 1, id: uint16(sent), payload: deposit("1", 1)})
-				continue
-			}
-			k := p.next()
-			if k.kind == tPuback {
-				acked++
-				continue
-			}
-			if a := p.answer(k); a.Seq != last+1 {
-				t.Fatalf("reply of entry %d after %d", a.Seq, last)
-			}
-			last++
-			if open = append(open, k.id); len(open) > int(window) {
-				t.Fatalf("%d replies are not acknowledged, the client allows %d", len(open), window)
-			}
-			if len(open) == int(window) || last == count {
-				for i := len(open) - 1; i >= 0; i-- { // the last first
-					p.puback(open[i])
+		t.Run(fmt.Sprint("window ", window), func(t *testing.T) {
+			h := build(t, nil)
+			p, _ := enter(t, h.address, hello{id: "c", properties: property(0x21, window)})
+			p.subscribe(1, "bank/replies/c", 1)
+			const count = 400
+			sent, acked, last := 0, 0, uint64(0)
+			var open []uint16
+			for acked < count || last < count {
+				if sent < count && sent-acked < 200 {
+					sent++
+					p.publish(note{qos: 1, id: uint16(sent), payload: deposit("1", 1)})
+					continue
 				}
-				open = nil
+				k := p.next()
+				if k.kind == tPuback {
+					acked++
+					continue
+				}
+				if a := p.answer(k); a.Seq != last+1 {
+					t.Fatalf("reply of entry %d after %d", a.Seq, last)
+				}
+				last++
+				if open = append(open, k.id); len(open) > int(window) {
+					t.Fatalf("%d replies are not acknowledged, the client allows %d", len(open), window)
+				}
+				if len(open) == int(window) || last == count {
+					for i := len(open) - 1; i >= 0; i-- { // the last first
+						p.puback(open[i])
+					}
+					open = nil
+				}
 			}
-		}
-		p.quiet()
+			p.quiet()
+		})
 	}
 }
 

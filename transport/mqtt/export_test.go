@@ -6,8 +6,14 @@ import "time"
 func (s *Server) Limits(sessions, waiting int, waitingAll int64) {
 	s.sessions.mu.Lock()
 	defer s.sessions.mu.Unlock()
-	s.sessions.limits = limits{sessions: sessions, waiting: waiting, waitingAll: waitingAll}
+	s.sessions.limits = limits{sessions: sessions, waiting: waiting, waitingAll: waitingAll, drain: maxDrain}
 }
+
+// MaxDrain is how long Serve goes on after it was told to stop.
+const MaxDrain = maxDrain
+
+// Drain makes that shorter.
+func (s *Server) Drain(longest time.Duration) { s.sessions.limits.drain = longest }
 
 // Waiting returns how many replies are owed to all sessions.
 func (s *Server) Waiting() int64 { return s.sessions.waiting.Load() }

@@ -199,6 +199,10 @@ func (h *hook) OnPacketEncode(cl *mochi.Client, pk packets.Packet) packets.Packe
 		return pk
 	}
 	c := connOf(cl)
+	if pk.ReasonCode != 0 && cl.Properties.Will.Flag != 0 {
+		pk.ReasonCode = byte(notAuthorized) // whatever else mochi found wrong with the will
+		pk.Properties.ReasonString = "wills are not accepted"
+	}
 	if pk.ProtocolVersion != 5 {
 		if pk.ReasonCode != 0 {
 			pk.ReasonCode = connackMQTT3(c, reason(pk.ReasonCode), cl)

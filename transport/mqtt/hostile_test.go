@@ -22,7 +22,9 @@ func TestWhoMayConnect(t *testing.T) {
 		hello  hello
 		v5, v3 byte // the return codes; v3 is 255 for the close without a CONNACK
 	}{
-		{"will", hello{id: "eve", will: true}, 0x87, 5},
+		{"will", hello{id: "eve", will: true, lastWords: "forged"}, 0x87, 5},
+		{"empty will", hello{id: "eve", will: true}, 0x87, 5},
+		{"retained will at QoS 1", hello{id: "eve", will: true, lastWords: "forged", willFlags: 0x28}, 0x87, 5},
 		{"credentials, and there are none", hello{id: "eve", user: "ana"}, 0x86, 4},
 		{"id with a slash", hello{id: "a/b"}, 0x85, 2},
 		{"id with a wildcard", hello{id: "+"}, 0x85, 2},
@@ -237,15 +239,38 @@ func TestASilentSocketIsClosed(t *testing.T) {
 
 func TestSilenceEndsAConnection(t *testing.T) {
 	h := build(t, nil)
-	for _, level := range []byte{4, 5} {
-		p, _ := enter(t, h.address, hello{id: "c", level: level, keepAlive: 1})
-		p.send([]byte{0x30}) // the beginning of a packet is silence too
-		began := time.Now()
-		p.gone(map[byte]byte{4: 0, 5: 0x8d}[level])
-		if took := time.Since(began); took < time.Second {
-			t.Errorf("ended after %v", took)
+	alive, _ := enter(t, h.address, hello{id: "alive", keepAlive: 1})
+	began := time.Now()
+	ended := make(chan time.Duration, 2)
+	var dribbling []net.Conn
+	for level, reason := range map[byte]byte{4: 0, 5: 0x8d} {
+		p, _ := enter(t, h.address, hello{id: fmt.Sprint("silent", level), level: level, keepAlive: 1})
+		p.send([]byte{0x30, 0x7f})
+		dribbling = append(dribbling, p.conn)
+		go func() {
+			if k, err := p.read(); reason != 0 && (err != nil || k.reason != reason) {
+				t.Errorf("level %d: %v, 0x%02x", level, err, k.reason)
+			}
+			ended <- time.Since(began)
+		}()
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for silent := 2; silent > 0; {
+		select {
+		case <-tick.C:
+			alive.quiet()
+			for _, conn := range dribbling { // what makes no packet is silence too
+				conn.Write([]byte{0})
+			}
+		case after := <-ended:
+			silent--
+			if after < time.Second || after > patience/2 {
+				t.Errorf("ended after %v", after)
+			}
 		}
 	}
+	alive.quiet()
 }
 
 func TestAnnouncedBytesCostNoMemory(t *testing.T) {

@@ -63,45 +63,47 @@ func TestExpiredSessionsLeaveNothing(t *testing.T) {
 
 func TestWhoLetsRepliesWaitIsOverloaded(t *testing.T) {
 	for _, level := range []byte{4, 5} {
-		h := limited(t, 10, 3, 100)
-		hi := hello{id: "c", level: level}
-		reason := byte(0)
-		if level == 5 {
-			hi.properties, reason = property(0x21, uint16(1)), 0x97
-		}
-		p := listening(t, h.address, hi)
-		other := listening(t, h.address, hello{id: "other"})
-		open := []uint16{}
-		for id := uint16(1); id <= 3; id++ {
-			p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
-			p.ack(tPuback, id, 0)
-			if level == 4 || id == 1 {
-				open = append(open, p.expect(tPublish).id)
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			h := limited(t, 10, 3, 100)
+			hi := hello{id: "c", level: level}
+			reason := byte(0)
+			if level == 5 {
+				hi.properties, reason = property(0x21, uint16(1)), 0x97
 			}
-		}
-		for id := uint16(4); id <= 20; id++ { // nothing waits for these
-			p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
-			p.ack(tPuback, id, reason)
-			if a, _ := p.reply(0); a.Code != "overloaded" {
-				t.Errorf("level %d: %+v", level, a)
+			p := listening(t, h.address, hi)
+			other := listening(t, h.address, hello{id: "other"})
+			open := []uint16{}
+			for id := uint16(1); id <= 3; id++ {
+				p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+				p.ack(tPuback, id, 0)
+				if level == 4 || id == 1 {
+					open = append(open, p.expect(tPublish).id)
+				}
 			}
-		}
-		other.publish(note{qos: 1, id: 1, payload: deposit("2", 1)})
-		other.ack(tPuback, 1, 0)
-		other.reply(1)
-		p.puback(open[0])
-		p.publish(note{qos: 1, id: 21, payload: deposit("1", 1)})
-		balance := ""
-		for n := len(open); n < 5 && balance != "4.00"; n++ {
-			k := p.next()
-			if k.kind == tPublish {
-				p.puback(k.id)
-				balance = p.answer(k).Balance
+			for id := uint16(4); id <= 20; id++ { // nothing waits for these
+				p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+				p.ack(tPuback, id, reason)
+				if a, _ := p.reply(0); a.Code != "overloaded" {
+					t.Errorf("level %d: %+v", level, a)
+				}
 			}
-		}
-		if level == 4 && balance != "4.00" {
-			t.Errorf("level %d: balance %s when there was room again", level, balance)
-		}
+			other.publish(note{qos: 1, id: 1, payload: deposit("2", 1)})
+			other.ack(tPuback, 1, 0)
+			other.reply(1)
+			p.puback(open[0])
+			p.publish(note{qos: 1, id: 21, payload: deposit("1", 1)})
+			balance := ""
+			for n := len(open); n < 5 && balance != "4.00"; n++ {
+				k := p.next()
+				if k.kind == tPublish {
+					p.puback(k.id)
+					balance = p.answer(k).Balance
+				}
+			}
+			if level == 4 && balance != "4.00" {
+				t.Errorf("level %d: balance %s when there was room again", level, balance)
+			}
+		})
 	}
 }
 

@@ -15,6 +15,9 @@ func (c *conn) publish(p *packet) error {
 	if err := m.parse(p, c.level); err != nil {
 		return err
 	}
+	if c.server.draining.Load() {
+		return nil // too late, and not the client's fault
+	}
 	x := &exchange{session: c.session, began: time.Now(), qos: m.qos, id: m.id}
 	if m.qos == 1 {
 		x.mark = markOf(m.payload)

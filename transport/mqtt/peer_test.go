@@ -50,6 +50,8 @@ type hello struct {
 	keepAlive  uint16
 	properties []byte // of MQTT 5
 	will       bool
+	lastWords  string // of the will
+	willFlags  byte
 	user       string
 }
 
@@ -120,8 +122,8 @@ func (h hello) bytes() []byte {
 	}
 	body := [][]byte{text(name), {level, 0}, binary.BigEndian.AppendUint16(nil, h.keepAlive), withLength(level, h.properties), text(h.id)}
 	if h.will {
-		flags |= 4
-		body = append(body, withLength(level, nil), text("bank/replies/alice"), text("forged"))
+		flags |= 4 | h.willFlags
+		body = append(body, withLength(level, nil), text("bank/replies/alice"), text(h.lastWords))
 	}
 	if h.user != "" {
 		flags |= 0xc0
@@ -361,6 +363,15 @@ func (n note) bytes(level byte) []byte {
 		id = binary.BigEndian.AppendUint16(nil, n.id)
 	}
 	return framed(tPublish<<4|n.dup<<3|n.qos<<1|n.retain, text(topic), id, withLength(level, n.properties), []byte(n.payload))
+}
+
+// clog publishes and reads nothing until both sides are stuck: one write has not gone through for a second.
+func (p *peer) clog() {
+	p.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	for err := error(nil); err == nil; {
+		p.conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, err = p.conn.Write(note{payload: deposit("1", 1)}.bytes(p.level))
+	}
 }
 
 func (p *peer) puback(id uint16) {

@@ -20,6 +20,7 @@ type limits struct {
 	sessions   int
 	waiting    int // replies of one session
 	waitingAll int64
+	drain      time.Duration
 }
 
 // registry has the sessions by client id.

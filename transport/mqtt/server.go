@@ -105,7 +105,9 @@ func New(bank Bank, options Options) (*Server, error) {
 		wire.JSON: wire.NewCodec(wire.JSON, options.Decimals), wire.Msgpack: wire.NewCodec(wire.Msgpack, options.Decimals),
 	}
 	s.sessions = registry{
-		limits:   limits{sessions: maxSessions, waiting: maxWaiting + options.InFlight, waitingAll: maxWaitingAll},
+		limits: limits{
+			sessions: maxSessions, waiting: maxWaiting + options.InFlight, waitingAll: maxWaitingAll, drain: maxDrain,
+		},
 		observer: options.Observer, now: time.Now, sessions: make(map[string]*session),
 	}
 	s.batches.New = func() any { return new(batch) }
@@ -208,7 +210,7 @@ func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 // drain ends the connections, each as soon as it is owed nothing.
 func (s *Server) drain(doors *sync.WaitGroup) {
 	s.draining.Store(true)
-	deadline := time.AfterFunc(maxDrain, func() { s.each((*conn).hangUp) })
+	deadline := time.AfterFunc(s.sessions.limits.drain, func() { s.each((*conn).hangUp) })
 	defer deadline.Stop()
 	doors.Wait()
 	s.each(func(c *conn) {
