@@ -31,3 +31,12 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package; \
 		done; \
 	done
+
+# torture kills the real binary under load by both doors, KILLS times, and joins what clients were told with the journal.
+KILLS ?= 200
+torture:
+	GATEWAY_TORTURE=$(KILLS) $(GO) test -count=1 -timeout 60m -run TestTorture -v ./cmd/gateway
+
+# bench runs each thing beside its baseline, in turns within one run, and prints the ratios. It wants a quiet machine.
+bench:
+	$(GO) test -run '^$$' -bench . -timeout 60m ./bank ./bank/journal ./transport/socket ./transport/mqtt
