@@ -34,7 +34,9 @@ func (l *Ledger) LoadShard(i int, asOf uint64, b []byte) error {
 	if n > uint64(len(r.rest)) {
 		return fmt.Errorf("%w: a part of the book is cut short", ErrEntry)
 	}
-	loaded.accounts = make(map[Account]*Amount, n)
+	if n > 0 {
+		loaded.accounts = make(map[Account]*Amount, n)
+	}
 	balances := make([]Amount, n) // one allocation for all
 	for k := range balances {
 		account := Account(r.text(maxAccount))
@@ -48,7 +50,9 @@ func (l *Ledger) LoadShard(i int, asOf uint64, b []byte) error {
 	if r.bad || n > uint64(len(r.rest)) || uint64(len(r.rest)) != n*16 {
 		return fmt.Errorf("%w: the ids of a part of the book are cut short", ErrEntry)
 	}
-	loaded.ids.reserve(int(n))
+	if n > 0 {
+		loaded.ids.reserve(int(n))
+	}
 	for at := 0; at < len(r.rest); at += 16 {
 		slot := idSlot{binary.LittleEndian.Uint64(r.rest[at:]), binary.LittleEndian.Uint64(r.rest[at+8:])}
 		if slot.fingerprint>>(64-shardBits) != uint64(i) || slot.fingerprint == 0 {
