@@ -156,6 +156,18 @@ func (x *exchange) refuse(op *bank.Operation, code bank.Code) {
 	x.done(bank.Refusal(op, code), nil)
 }
 
+// withdraw takes back an exchange that was never submitted.
+func (s *session) withdraw(x *exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending.remove(x)
+	s.releaseLocked(x)
+	if x.qos == 2 {
+		delete(s.inbound.unreleased, x.id)
+	}
+	s.settleLocked()
+}
+
 // settleLocked hands out the acknowledgements and replies of the answered exchanges at the front of pending: a client's
 // acknowledgements go out in the order of its packets.
 func (s *session) settleLocked() {
@@ -268,6 +280,15 @@ func (s *session) delivered(c *conn, id uint16) {
 	}
 	if s.outbound.queue.first != nil {
 		c.rouse()
+	}
+}
+
+// skip gives up a reply that cannot be sent.
+func (s *session) skip(id uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x, _ := s.outbound.delivered(id); x != nil {
+		s.releaseLocked(x)
 	}
 }
 
