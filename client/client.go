@@ -83,28 +83,36 @@ func (c *Client) Do(ctx context.Context, op Operation) (Reply, error) {
 		return unanswered(op.ID), err
 	}
 	defer c.way.forget(k)
-	for attempt := 0; ; attempt++ {
-		k.sent = false
-		answer, err := c.way.carry(ctx, k)
+	for n := 0; ; n++ {
+		answer, err := c.attempt(ctx, k, n)
 		if err == nil {
 			if reply, err, settled := k.judge(&answer); settled {
 				return reply, err
 			}
 			err = fmt.Errorf("the last answer was %s", answer.Code)
-		} else if k.sent {
-			k.doubtful = true
 		}
 		k.note(err)
 		if ctx.Err() != nil || errors.Is(err, ErrRefused) || errors.Is(err, ErrClosed) {
 			return k.give(ctx)
 		}
-		if late, ok := c.pause(ctx, k, attempt); ok {
-			return replyOf(&late, k.asked), nil
-		}
-		if ctx.Err() != nil {
-			return k.give(ctx)
+	}
+}
+
+// attempt sends the call for the nth time, counted from 0, and waits for the answer. It pauses before a repetition, and an
+// answer that comes meanwhile, to an earlier copy, saves it.
+func (c *Client) attempt(ctx context.Context, k *call, n int) (wire.Answer, error) {
+	if n > 0 {
+		answer, late, err := c.pause(ctx, k, n-1)
+		if late || err != nil {
+			return answer, err
 		}
 	}
+	k.sent = false
+	answer, err := c.way.carry(ctx, k)
+	if err != nil && k.sent {
+		k.doubtful = true
+	}
+	return answer, err
 }
 
 // newCall encodes op and gives it an id if it has none.
@@ -181,23 +189,19 @@ func (k *call) give(ctx context.Context) (Reply, error) {
 	return unanswered(k.asked), fmt.Errorf("%w: %w", ErrNotSent, cause)
 }
 
-// pause waits before the next attempt. It returns early with an answer that comes late, or when ctx ends.
-func (c *Client) pause(ctx context.Context, k *call, attempt int) (wire.Answer, bool) {
-	timer := time.NewTimer(pauseAfter(attempt))
+// pause waits after that many failures before the last one. A late answer ends it, and so do ctx and Close, with an error.
+func (c *Client) pause(ctx context.Context, k *call, failures int) (answer wire.Answer, late bool, err error) {
+	timer := time.NewTimer(pauseAfter(failures))
 	defer timer.Stop()
-	for {
-		select {
-		case answer := <-k.answered:
-			if answer.ID == k.id && !again(answer.Code) && !blind(answer.Code) {
-				return answer, true
-			}
-		case <-timer.C:
-			return wire.Answer{}, false
-		case <-c.life.ended:
-			return wire.Answer{}, false
-		case <-ctx.Done():
-			return wire.Answer{}, false
-		}
+	select {
+	case answer = <-k.answered:
+		return answer, true, nil
+	case <-timer.C:
+		return answer, false, nil
+	case <-c.life.ended:
+		return answer, false, ErrClosed
+	case <-ctx.Done():
+		return answer, false, ctx.Err()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,11 +103,62 @@ func TestPausesGrow(t *testing.T) {
 				if n := len(attempts); n < 20 || n > 80 {
 					t.Errorf("%d attempts in a minute", n)
 				}
+				if took := attempts[8].Sub(began); took < time.Second {
+					t.Errorf("eight pauses were %s", took)
+				}
 				if attempts[1].Sub(began) > 50*time.Millisecond {
 					t.Errorf("the second attempt came after %s", attempts[1].Sub(began))
 				}
 			})
 		})
+	}
+}
+
+// A gateway that takes connections and breaks them is not stormed, however many wait.
+func TestBrokenConnectionsArePaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{book: newBook(t), codec: wire.NewCodec(wire.Msgpack, 2), session: true}
+		f.plan = func(int, int) fault { return dropUnread }
+		network := newPipes()
+		f.accept(network)
+		c := socketClient(t, "bank:1", client.SocketOptions{Session: true, Dial: network.dial})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				if _, err := c.Do(ctx, deposit("ana")); !errors.Is(err, client.ErrUnknown) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if n := f.connections(); n < 20 || n > 80 {
+			t.Errorf("%d connections in a minute", n)
+		}
+	})
+}
+
+// Close ends an attempt to connect.
+func TestCloseWhileConnecting(t *testing.T) {
+	for _, session := range []bool{false, true} {
+		network := newPipes() // nobody accepts
+		dialing := make(chan struct{}, 2)
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+			dialing <- struct{}{}
+			return network.dial(ctx, "", "")
+		}
+		c := socketClient(t, "bank:1", client.SocketOptions{Session: session, DialTimeout: time.Hour, Dial: dial})
+		outcome := make(chan error)
+		go func() {
+			_, err := c.Do(t.Context(), deposit("ana"))
+			outcome <- err
+		}()
+		<-dialing
+		c.Close()
+		if err := <-outcome; !errors.Is(err, client.ErrClosed) || !errors.Is(err, client.ErrNotSent) {
+			t.Error(err)
+		}
 	}
 }
 

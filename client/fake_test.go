@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -39,6 +40,8 @@ const (
 	refusedAlone       // MQTT: do nothing, PUBACK 0x97 and no reply
 	ackedOnly          // MQTT: do it, PUBACK, close; the reply waits for the next connection
 	replyFirst         // MQTT: do it, reply, then PUBACK
+	disconnect         // MQTT: do it, send DISCONNECT and leave it to the client to close
+	endless            // sockets: do it, begin a reply that never ends
 )
 
 // book is a real bank in memory behind a fake gateway. It checks on the way out that every entry is there once and that
@@ -228,6 +231,8 @@ func (f *fake) answer(conn net.Conn, op bank.Operation, what fault) bool {
 		bytes = append(bytes, bytes...)
 	case garbage:
 		bytes = []byte("\x01\x02\x03\x04")
+	case endless:
+		return f.neverEnd(conn)
 	case silent:
 		if f.kept != nil {
 			f.kept()
@@ -236,6 +241,25 @@ func (f *fake) answer(conn net.Conn, op bank.Operation, what fault) bool {
 	}
 	_, err := conn.Write(bytes)
 	return err == nil
+}
+
+// neverEnd writes a reply until the client has had enough, which must be soon.
+func (f *fake) neverEnd(conn net.Conn) bool {
+	const tooMuch = 32 << 20 // bytes; more than sockets buffer
+	space := []byte("{" + strings.Repeat(" ", 64<<10))
+	if f.codec.Format() == wire.Msgpack {
+		space = append([]byte{0x81, 0xa3, 'm', 's', 'g', 0xdb, 0x7f, 0xff, 0xff, 0xff}, space...)
+	}
+	for written := 0; written < tooMuch; {
+		n, err := conn.Write(space)
+		if err != nil {
+			return false
+		}
+		written += n
+		space = space[len(space)-64<<10:]
+	}
+	f.t.Error("the client reads a reply without end")
+	return false
 }
 
 // readOperation reads one operation; buffer holds what was read behind the one before.

@@ -26,8 +26,6 @@ type fakeBroker struct {
 	publishes   []packets.Publish
 	waiting     [][]byte // replies for the next connection
 	pings       int
-	onTheWay    int // publishes without an acknowledgement
-	most        int // of onTheWay
 }
 
 func newBroker(b *book) *fakeBroker {
@@ -50,11 +48,7 @@ func (b *fakeBroker) serveMQTT(conn net.Conn, n int) {
 		}
 		switch p := packet.Content.(type) {
 		case *packets.Publish:
-			b.note(func() {
-				b.publishes = append(b.publishes, *p)
-				b.onTheWay++
-				b.most = max(b.most, b.onTheWay)
-			})
+			b.note(func() { b.publishes = append(b.publishes, *p) })
 			if !b.execute(conn, p, b.plan(n, i)) {
 				return
 			}
@@ -93,7 +87,6 @@ func (b *fakeBroker) welcome(conn net.Conn) bool {
 	b.note(func() {
 		present := b.keeps && len(b.connects) > 0 && !connect.CleanStart
 		b.connects = append(b.connects, *connect)
-		b.onTheWay = 0
 		properties := &packets.Properties{}
 		if b.receiveMax > 0 {
 			properties.ReceiveMaximum = &b.receiveMax
@@ -157,8 +150,11 @@ func (b *fakeBroker) execute(conn net.Conn, p *packets.Publish, what fault) bool
 		reply = nil
 	case silent:
 		ack, reply = nil, nil
+	case disconnect:
+		goodbye := packets.NewControlPacket(packets.DISCONNECT)
+		goodbye.Content = &packets.Disconnect{ReasonCode: packets.DisconnectServerShuttingDown, Properties: &packets.Properties{}}
+		ack, reply = packetBytes(goodbye), nil
 	}
-	b.note(func() { b.onTheWay-- })
 	_, err := conn.Write(append(ack, reply...))
 	return err == nil
 }

@@ -40,6 +40,7 @@ var mqttFaults = map[string][]fault{
 	"overloaded":                  {overloaded},
 	"refused PUBACK with a reply": {refusedReply},
 	"refused PUBACK without":      {refusedAlone},
+	"DISCONNECT":                  {disconnect},
 	"unknown, then lost":          {unavailable, dropDone},
 	"one after the other":         {dropUnread, ackedOnly, dropAtOnce, dropDone, refusedReply, dropInReply},
 }
@@ -132,18 +133,49 @@ func TestReplySurvivesReconnect(t *testing.T) {
 	}
 }
 
-// The gateway's Receive Maximum bounds what is on the way, like InFlight.
+// The gateway's Receive Maximum bounds what is on the way, and so does InFlight.
 func TestReceiveMaximum(t *testing.T) {
-	b := newBroker(newBook(t))
-	b.receiveMax = 3
-	c := mqttClient(t, b.start(), client.MQTTOptions{InFlight: 8})
-	var all sync.WaitGroup
-	for range 40 {
-		all.Go(func() { mustDo(t, c, deposit("ana")) })
+	for receiveMax, want := range map[uint16]int{3: 3, 0: 8, 200: 8} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBroker(newBook(t))
+			network := newPipes()
+			b.receiveMax, b.plan = receiveMax, func(int, int) fault { return silent }
+			b.accept(network)
+			c := mqttClient(t, "bank:1", client.MQTTOptions{InFlight: 8, Dial: network.dial})
+			ctx, cancel := context.WithCancel(t.Context())
+			var all sync.WaitGroup
+			for range 20 {
+				all.Go(func() { c.Do(ctx, deposit("ana")) })
+			}
+			synctest.Wait()
+			b.note(func() {
+				if len(b.publishes) != want {
+					t.Errorf("Receive Maximum %d: %d on the way, want %d", receiveMax, len(b.publishes), want)
+				}
+			})
+			cancel()
+			all.Wait()
+		})
 	}
-	all.Wait()
-	if b.most > 3 {
-		t.Errorf("%d on the way", b.most)
+}
+
+// A place comes back whichever of PUBACK and reply is first.
+func TestPlacesComeBack(t *testing.T) {
+	for _, what := range []fault{honest, replyFirst, replyTwice, refusedReply} {
+		b := newBroker(newBook(t))
+		b.plan = func(_, op int) fault {
+			if op%2 == 0 {
+				return what
+			}
+			return honest
+		}
+		c := mqttClient(t, b.start(), client.MQTTOptions{InFlight: 1})
+		for range 5 {
+			mustDo(t, c, deposit("ana"))
+		}
+		if n := b.connections(); n != 1 {
+			t.Errorf("fault %d: %d connections", what, n)
+		}
 	}
 }
 

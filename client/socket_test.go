@@ -37,6 +37,7 @@ var socketFaults = map[string][]fault{
 	"dropped when done":     {dropDone, dropDone},
 	"dropped in reply":      {dropInReply, dropInReply},
 	"garbage":               {garbage, garbage},
+	"a reply without end":   {endless},
 	"another's reply":       {stranger, stranger},
 	"malformed, unasked":    {nameless},
 	"one after the other":   {dropAtOnce, dropDone, dropInReply, garbage, dropUnread},
@@ -51,7 +52,8 @@ func TestOnceOverSockets(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/session=%t", name, format, session), func(t *testing.T) {
 					t.Parallel()
 					f := &fake{book: newBook(t), codec: wire.NewCodec(format, 2), session: session, plan: first(faults...)}
-					c := socketClient(t, f.start(), client.SocketOptions{Format: format, Session: session})
+					var open openConns
+					c := socketClient(t, f.start(), client.SocketOptions{Format: format, Session: session, Dial: open.dial})
 					reply := mustDo(t, c, deposit("ana"))
 					if reply.Balance != "1.00" || len(reply.ID) != 26 || reply.Seq != 1 || f.balance("ana") != 100 {
 						t.Errorf("%+v, in the book %d", reply, f.balance("ana"))
@@ -60,10 +62,36 @@ func TestOnceOverSockets(t *testing.T) {
 					if !status.Duplicate || status.Seq != reply.Seq || status.ID != reply.ID {
 						t.Errorf("status: %+v", status)
 					}
+					c.Close()
+					if n := open.Load(); n != 0 {
+						t.Errorf("%d connections were left open", n)
+					}
 				})
 			}
 		}
 	}
+}
+
+// openConns counts the connections that it dialled and that are not closed yet.
+type openConns struct{ atomic.Int32 }
+
+func (n *openConns) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	n.Add(1)
+	return &countedConn{Conn: conn, close: sync.OnceFunc(func() { n.Add(-1) })}, nil
+}
+
+type countedConn struct {
+	net.Conn
+	close func()
+}
+
+func (c *countedConn) Close() error {
+	c.close()
+	return c.Conn.Close()
 }
 
 // Many goroutines over a session that breaks in every way: each gets the answer to its own operation.
@@ -197,6 +225,20 @@ func TestNotSent(t *testing.T) {
 			})
 		}
 		all.Wait()
+	}
+}
+
+// To a peer that greets in another tongue nothing is sent.
+func TestWrongAck(t *testing.T) {
+	for _, session := range []bool{false, true} {
+		f := &fake{book: newBook(t), codec: wire.NewCodec(wire.Msgpack, 2), session: session}
+		f.plan = func(int, int) fault { return wrongAck }
+		c := socketClient(t, f.start(), client.SocketOptions{Session: session})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if _, err := c.Do(ctx, deposit("ana")); !errors.Is(err, client.ErrNotSent) {
+			t.Error(err)
+		}
 	}
 }
 
