@@ -59,9 +59,9 @@ func benchCommand() command {
 			var b bench
 			b.door.declare(fs)
 			fs.BoolVar(&b.door.session, "session", false, "Via socket, one connection per client; the listener must have `session: true`.")
-			fs.IntVar(&b.clients, "clients", 16, "How many clients, `N`.")
-			fs.IntVar(&b.inFlight, "in-flight", 1, "How many operations each client has on the way, `N`.")
-			fs.IntVar(&b.accounts, "accounts", 1000, "How many accounts to move money between, `N`.")
+			fs.IntVar(&b.clients, "clients", 16, "Have `N` clients.")
+			fs.IntVar(&b.inFlight, "in-flight", 1, "Each client has `N` operations on the way.")
+			fs.IntVar(&b.accounts, "accounts", 1000, "Move money between `N` accounts.")
 			fs.DurationVar(&b.duration, "duration", 10*time.Second, "How long, as in 10s or 5m.")
 			fs.DurationVar(&b.patience, "timeout", tellerTimeout, "How long to try one operation before it counts as an error.")
 			fs.BoolVar(&b.json, "json", false, "Print the result as one line of JSON.")

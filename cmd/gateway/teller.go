@@ -230,7 +230,7 @@ type door struct {
 func (d *door) declare(fs *flag.FlagSet) {
 	fs.StringVar(&d.via, "via", "socket", "The `DOOR`: socket (msgpack) or mqtt.")
 	fs.StringVar(&d.address, "address", "", "The gateway's `HOST:PORT`. By default "+tellerSocketAddress+", or "+tellerMQTTAddress+" via mqtt.")
-	fs.StringVar(&d.user, "user", "", "Say who asks, via mqtt.")
+	fs.StringVar(&d.user, "user", "", "Ask as `NAME`, via mqtt.")
 	fs.StringVar(&d.passwordFile, "password-file", "", "Read the user's password from the first line of `FILE`.")
 	fs.StringVar(&d.clientID, "client-id", "", "The MQTT client `ID`. By default the user's name, if any, and random characters.")
 	fs.BoolVar(&d.tls, "tls", false, "Use TLS, as --cert, --key and --ca do.")
