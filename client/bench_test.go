@@ -15,8 +15,8 @@ import (
 )
 
 // BenchmarkDo measures what the client itself costs: one connection with 32 operations on the way, to a peer in the same
-// process that answers what it is asked and is no bank. Claim: the client's side of an operation costs no more than the
-// gateway's, so that `gateway bench` on a machine of its own loads a gateway to its end.
+// process that answers what it is asked and is no bank. Claim: more than 100,000 operations a second over one connection of
+// either kind, the peer's work included, on two CPUs.
 func BenchmarkDo(b *testing.B) {
 	const inFlight = 32
 	for name, serve := range map[string]func(net.Conn){"session": nullSession, "mqtt": nullBroker} {

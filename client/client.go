@@ -25,6 +25,8 @@ const (
 	// up. It is well above the time for which a bank may hold operations.
 	DefaultAnswerTimeout = 30 * time.Second
 
+	// usualRequest is the size in bytes that few operations exceed.
+	usualRequest = 160
 	// pauseFirst and pauseMost bound the pause before the first and before a late repetition. Pauses double; each is drawn
 	// at random from the upper half, so that clients do not return all at once.
 	pauseFirst = 10 * time.Millisecond
@@ -128,7 +130,7 @@ func (c *Client) newCall(op *Operation) (*call, error) {
 		op.ID = k.id
 	}
 	k.asked = op.ID
-	k.request = c.language.AppendRequest(nil, &wire.Request{
+	k.request = c.language.AppendRequest(make([]byte, 0, usualRequest), &wire.Request{
 		Op: op.Kind.String(), Account: op.Account, To: op.To, Amount: op.Amount, ID: k.id, Memo: op.Memo,
 	})
 	if len(k.request) > MaxRequest {
