@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"gateway/bank"
 	"gateway/bank/journal"
 	"gateway/bank/journal/disktest"
 )
@@ -339,5 +340,39 @@ func TestATornTurnLeavesNothingBehind(t *testing.T) {
 	s.disk.Put(last, torn)
 	if _, err := journal.VerifyFS(s.disk); !errors.Is(err, journal.ErrDamaged) {
 		t.Errorf("two torn segments: %v", err)
+	}
+}
+
+// TestHistoriesThatPartedAreNotMixed lets a copy of a journal go on in another way and puts files of one among the other's.
+// All checksums hold; only the hashes tell.
+func TestHistoriesThatPartedAreNotMixed(t *testing.T) {
+	one := smallJournal(t, closed)
+	shared := len(segmentsOf(one.disk))
+	other := one.branch(one.disk.Fork(2), 2)
+	for _, s := range []*story{one, other} {
+		s.options.SnapshotEvery = 1000
+		if err := s.open(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 30 { // of the same size in both, so that seqs and offsets agree
+			commit(t, s.engine, deposit("a", bank.Amount(1+s.seed%50), fmt.Sprint(s.seed%10, "-", 10+i)))
+		}
+		closeEngine(t, s.engine)
+	}
+	names := segmentsOf(one.disk)
+	if len(names) != len(segmentsOf(other.disk)) || len(names) < shared+2 {
+		t.Fatalf("%d and %d segments, %d shared", len(names), len(segmentsOf(other.disk)), shared)
+	}
+	mustTell(t, one, "the other's mark", func(d *disktest.Disk) { d.Put("mark", other.disk.Bytes("mark")) })
+	for _, name := range names[shared:] {
+		mustTell(t, one, "the other's "+name, func(d *disktest.Disk) {
+			all, _ := d.List()
+			for _, gone := range all {
+				if !strings.HasSuffix(gone, ".seg") {
+					d.Delete(gone)
+				}
+			}
+			d.Put(name, other.disk.Bytes(name))
+		})
 	}
 }

@@ -150,3 +150,25 @@ func TestAnEntryLargerThanASegment(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSpaceThatOthersTake refuses operations that write while others hold the reserve, though the segment has room.
+func TestSpaceThatOthersTake(t *testing.T) {
+	disk := disktest.New(1)
+	disk.Limit(1 << 20)
+	o := options()
+	o.FS, o.SegmentBytes = disk, 64<<10
+	engine := open(t, "", o)
+	for range 3 {
+		commit(t, engine, deposit("a", 1, ""))
+		if err := engine.Ready(); err != nil {
+			t.Fatal(err)
+		}
+		disk.Put("others", make([]byte, 900<<10))
+		replies := commit(t, engine, deposit("a", 1, ""), bank.Operation{Kind: bank.KindBalance, Account: "a"})
+		if replies[0].Code != bank.Unavailable || replies[1].Code != bank.OK || !errors.Is(engine.Ready(), journal.ErrNoSpace) {
+			t.Fatalf("%+v, ready: %v", replies, engine.Ready())
+		}
+		disk.Delete("others")
+	}
+	closeEngine(t, engine)
+}
