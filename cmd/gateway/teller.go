@@ -187,7 +187,7 @@ func (t *teller) tellNoAnswer(env *environment, id string, err error) int {
 		env.complain("%s: it may have happened: its id is %s", t.kind, id)
 		env.complain("%s: ask with: %s", t.kind, t.statusCommand(id))
 	default:
-		env.complain("%s: nothing was done", t.kind)
+		env.complain("%s: nothing was done: its id, %s, may be used again", t.kind, id)
 	}
 	return exitNoAnswer
 }
