@@ -2,6 +2,7 @@ package mqtt_test
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -192,7 +193,11 @@ func TestAHugeWebSocketMessageEndsTheConnection(t *testing.T) {
 	}
 	p.conn.Write(pings)
 	for {
-		if _, err := p.read(); err != nil {
+		_, err := p.read()
+		if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+			t.Fatal("the connection does not end")
+		}
+		if err != nil {
 			return
 		}
 	}
