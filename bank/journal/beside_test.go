@@ -18,7 +18,7 @@ func TestPowerCutBesideTheTraffic(t *testing.T) {
 	cuts := 0
 	for began := time.Now(); cuts < 300 || time.Since(began) < 2*time.Second; {
 		s := newStory(rand.Uint64())
-		s.options.Inline, s.options.SnapshotEvery = false, 5
+		s.options.Inline, s.options.SnapshotEvery, s.options.Now = false, 5, nil
 		var mu sync.Mutex // guards the story against the goroutines of its engine
 		var wrong error
 		s.disk.Before = func(op disktest.Op) error {
@@ -37,17 +37,13 @@ func TestPowerCutBesideTheTraffic(t *testing.T) {
 			cuts++
 			return nil
 		}
-		if err := s.open(); err != nil {
-			t.Fatal(err)
-		}
+		engine := open(t, "", s.options)
 		for range 12 {
-			if err := s.commitLocked(&mu); err != nil {
+			if err := s.commitLocked(engine, &mu); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := s.engine.Close(); err != nil {
-			t.Fatal(err)
-		}
+		closeEngine(t, engine)
 		if wrong != nil {
 			t.Fatal(wrong)
 		}
@@ -57,7 +53,7 @@ func TestPowerCutBesideTheTraffic(t *testing.T) {
 
 // commitLocked is commit for a story that others look at meanwhile: it holds mu while it changes the story, and not while
 // the engine works.
-func (s *story) commitLocked(mu *sync.Mutex) error {
+func (s *story) commitLocked(engine bank.Engine, mu *sync.Mutex) error {
 	mu.Lock()
 	ops := make([]bank.Operation, 1+s.random.IntN(8))
 	for i := range ops {
@@ -65,7 +61,7 @@ func (s *story) commitLocked(mu *sync.Mutex) error {
 	}
 	s.underWay = ops
 	mu.Unlock()
-	replies, err := bankCommit(s.engine, ops...)
+	replies, err := bankCommit(engine, ops...)
 	mu.Lock()
 	defer mu.Unlock()
 	if err == nil {
