@@ -1,6 +1,9 @@
 package bank
 
-import "testing"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
 // TestIDsThatShareAFingerprintAreToldApartByTheirEntries makes the collision that the key keeps clients from making.
 func TestIDsThatShareAFingerprintAreToldApartByTheirEntries(t *testing.T) {
@@ -58,5 +61,34 @@ func TestSipHash(t *testing.T) {
 			t.Errorf("of %d bytes: %x, want %x", n, sipHash(&key, text), hash)
 		}
 		text = append(text, byte(n))
+	}
+}
+
+// TestWhatIsForeseenIsOnlyFaster asks for fingerprints in and out of the order that was foreseen, and for others.
+func TestWhatIsForeseenIsOnlyFaster(t *testing.T) {
+	l := NewLedger(Rules{}, [16]byte{3}, nil)
+	random := rand.New(rand.NewPCG(1, 1))
+	draw := func() (principal, id string) {
+		return string(rune('p' + random.IntN(2))), string(rune('a'+random.IntN(5))) + string(rune('a'+random.IntN(5)))
+	}
+	for range 2000 {
+		ops := make([]Operation, random.IntN(2*Foresight))
+		for i := range ops {
+			if ops[i].Principal, ops[i].ID = draw(); random.IntN(4) == 0 {
+				ops[i].ID = ""
+			}
+		}
+		l.Foresee(ops)
+		for i := range ops {
+			principal, id := ops[i].Principal, ops[i].ID
+			if random.IntN(8) == 0 {
+				principal, id = draw()
+			}
+			for range 2 {
+				if got, want := l.fingerprint(principal, id), fingerprintOf(&l.key, principal, id); id != "" && got != want {
+					t.Fatalf("%s %s: %x, want %x", principal, id, got, want)
+				}
+			}
+		}
 	}
 }

@@ -26,6 +26,8 @@ type Ledger struct {
 	// recent are the two accounts looked up last, by which Post finds again what Decide has just found.
 	recent [2]recentAccount
 	oldest int // the index in recent to replace next
+
+	foreseen foreseen
 }
 
 type recentAccount struct {
@@ -169,7 +171,7 @@ func (l *Ledger) balance(op *Operation) Reply {
 
 // recall looks op's id up in the history. It reports true when the id is known, with the reply set.
 func (l *Ledger) recall(op *Operation, r *Reply) (known bool, err error) {
-	fingerprint := fingerprintOf(&l.key, op.Principal, op.ID)
+	fingerprint := l.fingerprint(op.Principal, op.ID)
 	l.shards[fingerprint>>(64-shardBits)].ids.find(fingerprint, func(ref uint64) bool {
 		var e Entry
 		if err = l.history.Entry(ref, &e); err != nil {
@@ -314,7 +316,7 @@ func (l *Ledger) Post(e *Entry, ref uint64) error {
 		}
 	}
 	if e.ID != "" && e.Code.decided() {
-		fingerprint := fingerprintOf(&l.key, e.Principal, e.ID)
+		fingerprint := l.fingerprint(e.Principal, e.ID)
 		if s := &l.shards[fingerprint>>(64-shardBits)]; s.asOf < e.Seq {
 			s.ids.add(fingerprint, ref)
 		}

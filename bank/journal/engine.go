@@ -119,6 +119,9 @@ func (e *Engine) Commit(_ context.Context, ops []bank.Operation, replies []bank.
 func (e *Engine) judge(ops []bank.Operation, replies []bank.Reply, low bool) error {
 	now := e.options.Now()
 	for i := range ops {
+		if i%bank.Foresight == 0 {
+			e.ledger.Foresee(ops[i:])
+		}
 		op, reply := &ops[i], &replies[i]
 		write, err := e.ledger.Decide(op, now, &e.entry, reply)
 		if err != nil {
