@@ -367,7 +367,6 @@ func (n note) bytes(level byte) []byte {
 
 // clog publishes and reads nothing until both sides are stuck: one write has not gone through for a second.
 func (p *peer) clog() {
-	p.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 	for err := error(nil); err == nil; {
 		p.conn.SetWriteDeadline(time.Now().Add(time.Second))
 		_, err = p.conn.Write(note{payload: deposit("1", 1)}.bytes(p.level))

@@ -208,7 +208,6 @@ func TestASlowWebSocketReaderIsCut(t *testing.T) {
 	p, _ := surf(t, h.web, "", "mqtt")
 	p.greet(hello{id: "c", level: 4})
 	p.subscribe(1, "bank/replies/c", 0)
-	p.conn.(*socketConn).NetConn().(*net.TCPConn).SetReadBuffer(4 << 10)
 	for {
 		if _, err := p.conn.Write(note{payload: deposit("1", 1)}.bytes(4)); err != nil {
 			return
