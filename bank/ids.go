@@ -20,59 +20,6 @@ type idSlot struct{ fingerprint, ref uint64 }
 
 const smallestIDTable = 8 // slots
 
-// Foresight is how many operations [Ledger.Foresee] looks at.
-const Foresight = 16
-
-// foreseen holds the fingerprints of ids that are about to be looked up, in order. It holds the ids too, so that a
-// fingerprint is never taken for another id's.
-type foreseen struct {
-	ids     [Foresight]foreseenID
-	next    int // the one that was asked for last
-	touched uint64
-}
-
-type foreseenID struct {
-	principal, id string
-	fingerprint   uint64
-}
-
-// Foresee tells the ledger what it will decide next: it looks at the first Foresight of ops. It changes nothing but speed:
-// the table of ids is too large for any cache, and touching the places of many ids at once costs as long as one alone.
-func (l *Ledger) Foresee(ops []Operation) {
-	f := &l.foreseen
-	f.next = 0
-	n := 0
-	for i := range ops[:min(len(ops), Foresight)] {
-		op := &ops[i]
-		if op.ID == "" {
-			continue
-		}
-		f.ids[n] = foreseenID{op.Principal, op.ID, fingerprintOf(&l.key, op.Principal, op.ID)}
-		n++
-	}
-	touched := f.touched
-	for i := range f.ids[:n] { // a loop of its own, so short that the processor waits for all places at once
-		fingerprint := f.ids[i].fingerprint
-		if t := &l.shards[fingerprint>>(64-shardBits)].ids; len(t.slots) > 0 {
-			touched ^= t.slots[t.home(fingerprint)].fingerprint
-		}
-	}
-	f.touched = touched
-}
-
-// fingerprint is fingerprintOf, which it need not compute for what was foreseen: Decide asks in order, and Post asks once
-// more for what Decide asked.
-func (l *Ledger) fingerprint(principal, id string) uint64 {
-	f := &l.foreseen
-	for ahead := range 2 {
-		if i := f.next + ahead; i < Foresight && f.ids[i].id == id && f.ids[i].principal == principal {
-			f.next = i
-			return f.ids[i].fingerprint
-		}
-	}
-	return fingerprintOf(&l.key, principal, id)
-}
-
 // fingerprintOf maps an id within its principal's scope to 64 bits, by SipHash-2-4 of the principal's length, the principal
 // and the id. The key keeps a client from choosing ids that share one. It is never zero.
 func fingerprintOf(key *[16]byte, principal, id string) uint64 {
@@ -164,7 +111,7 @@ func (t *idTable) put(slot idSlot) {
 
 // reserve makes room for n ids in all, so that loading many never moves one twice.
 func (t *idTable) reserve(n int) {
-	if slots := n*6/5 + 2; slots > len(t.slots) {
+	if slots := n*6/5 + 2; n > 0 && slots > len(t.slots) {
 		t.resize(max(smallestIDTable, slots))
 	}
 }

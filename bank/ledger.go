@@ -3,7 +3,6 @@ package bank
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -24,21 +23,16 @@ type Ledger struct {
 	// loaded is the greatest asOf of the parts: only entries up to there may be in a part already.
 	loaded uint64
 	// recent are the two accounts looked up last, by which Post finds again what Decide has just found.
-	recent [2]recentAccount
+	recent [2]*accountRow
 	oldest int // the index in recent to replace next
 
 	foreseen foreseen
 }
 
-type recentAccount struct {
-	account Account
-	balance *Amount
-}
-
 // shard is a part of the book. asOf is the seq of the last entry it holds when it was loaded from a snapshot: entries up to
 // there are not applied to it again.
 type shard struct {
-	accounts map[Account]*Amount // a pointer stays the account's as long as the ledger lives
+	accounts accountTable
 	ids      idTable
 	asOf     uint64
 }
@@ -83,26 +77,13 @@ func (l *Ledger) Balance(account Account) (Amount, bool) {
 	return 0, false
 }
 
-// find returns where the account's balance is, or nil: it is not open.
-func (l *Ledger) find(account Account) *Amount {
-	for i := range l.recent {
-		if r := &l.recent[i]; r.balance != nil && r.account == account {
-			return r.balance
-		}
-	}
-	balance := l.shardOf(account).accounts[account]
-	if balance != nil {
-		l.recent[l.oldest] = recentAccount{account, balance}
-		l.oldest ^= 1
-	}
-	return balance
-}
-
 // Each calls f for every account, in no order.
 func (l *Ledger) Each(f func(Account, Amount)) {
 	for i := range l.shards {
-		for account, balance := range l.shards[i].accounts {
-			f(account, *balance)
+		for _, slot := range l.shards[i].accounts.slots {
+			if slot.row != nil {
+				f(slot.row.account, slot.row.balance)
+			}
 		}
 	}
 }
@@ -110,7 +91,7 @@ func (l *Ledger) Each(f func(Account, Amount)) {
 // Size returns the number of open accounts, house accounts included, and of remembered ids.
 func (l *Ledger) Size() (accounts, ids int) {
 	for i := range l.shards {
-		accounts += len(l.shards[i].accounts)
+		accounts += l.shards[i].accounts.used
 		ids += l.shards[i].ids.used
 	}
 	return accounts, ids
@@ -326,17 +307,17 @@ func (l *Ledger) Post(e *Entry, ref uint64) error {
 }
 
 func (l *Ledger) apply(p *Posting, seq uint64) error {
-	if seq <= l.loaded && l.shardOf(p.Account).asOf >= seq {
-		return nil
-	}
 	balance := l.find(p.Account)
-	if balance == nil {
-		s := l.shardOf(p.Account)
-		if s.accounts == nil {
-			s.accounts = make(map[Account]*Amount)
+	if seq <= l.loaded || balance == nil {
+		fingerprint := l.accountFingerprint(p.Account)
+		if l.shards[fingerprint>>(64-shardBits)].asOf >= seq {
+			return nil
 		}
-		balance = new(Amount)
-		s.accounts[p.Account] = balance
+		if balance == nil {
+			row := &accountRow{account: p.Account}
+			l.accountsOf(fingerprint).add(fingerprint, row)
+			balance = &row.balance
+		}
 	}
 	sum, ok := balance.add(p.Amount)
 	if !ok || (!p.Account.House() && (sum < 0 || sum > MaxAmount)) {
@@ -344,14 +325,4 @@ func (l *Ledger) apply(p *Posting, seq uint64) error {
 	}
 	*balance = sum
 	return nil
-}
-
-// shardOf scatters accounts by FNV-1a, which is the same on every machine. A client that crowds one shard gains nothing:
-// the map within has a seed of its own.
-func (l *Ledger) shardOf(account Account) *shard {
-	hash := uint64(14695981039346656037)
-	for i := range len(account) {
-		hash = (hash ^ uint64(account[i])) * 1099511628211
-	}
-	return &l.shards[bits.RotateLeft64(hash*0x9e3779b97f4a7c15, shardBits)&(Shards-1)]
 }

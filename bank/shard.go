@@ -10,10 +10,12 @@ import (
 // and the ids with their references, each preceded by its count.
 func (l *Ledger) AppendShard(dst []byte, i int) []byte {
 	s := &l.shards[i]
-	dst = binary.AppendUvarint(dst, uint64(len(s.accounts)))
-	for account, balance := range s.accounts {
-		dst = appendText(dst, string(account))
-		dst = binary.AppendVarint(dst, int64(*balance))
+	dst = binary.AppendUvarint(dst, uint64(s.accounts.used))
+	for _, slot := range s.accounts.slots {
+		if slot.row != nil {
+			dst = appendText(dst, string(slot.row.account))
+			dst = binary.AppendVarint(dst, int64(slot.row.balance))
+		}
 	}
 	dst = binary.AppendUvarint(dst, uint64(s.ids.used))
 	for _, slot := range s.ids.slots {
@@ -34,25 +36,25 @@ func (l *Ledger) LoadShard(i int, asOf uint64, b []byte) error {
 	if n > uint64(len(r.rest)) {
 		return fmt.Errorf("%w: a part of the book is cut short", ErrEntry)
 	}
-	if n > 0 {
-		loaded.accounts = make(map[Account]*Amount, n)
-	}
-	balances := make([]Amount, n) // one allocation for all
-	for k := range balances {
-		account := Account(r.text(maxAccount))
-		balances[k] = Amount(r.varint())
-		if r.bad || l.shardOf(account) != &l.shards[i] {
+	loaded.accounts.reserve(int(n))
+	rows := make([]accountRow, n) // one allocation for all
+	for k := range rows {
+		row := &rows[k]
+		row.account, row.balance = Account(r.text(maxAccount)), Amount(r.varint())
+		fingerprint := l.accountFingerprint(row.account)
+		if r.bad || row.account == "" || fingerprint>>(64-shardBits) != uint64(i) {
 			return fmt.Errorf("%w: an account in the wrong part of the book", ErrEntry)
 		}
-		loaded.accounts[account] = &balances[k]
+		if loaded.accounts.find(fingerprint, row.account) != nil {
+			return fmt.Errorf("%w: an account that is twice in a part of the book", ErrEntry)
+		}
+		loaded.accounts.put(accountSlot{fingerprint, row})
 	}
 	n = r.uvarint()
 	if r.bad || n > uint64(len(r.rest)) || uint64(len(r.rest)) != n*16 {
 		return fmt.Errorf("%w: the ids of a part of the book are cut short", ErrEntry)
 	}
-	if n > 0 {
-		loaded.ids.reserve(int(n))
-	}
+	loaded.ids.reserve(int(n))
 	for at := 0; at < len(r.rest); at += 16 {
 		slot := idSlot{binary.LittleEndian.Uint64(r.rest[at:]), binary.LittleEndian.Uint64(r.rest[at+8:])}
 		if slot.fingerprint>>(64-shardBits) != uint64(i) || slot.fingerprint == 0 {
@@ -62,7 +64,7 @@ func (l *Ledger) LoadShard(i int, asOf uint64, b []byte) error {
 	}
 	l.shards[i] = loaded
 	l.loaded = max(l.loaded, asOf)
-	l.recent = [2]recentAccount{}
+	l.recent, l.foreseen = [2]*accountRow{}, foreseen{}
 	return nil
 }
 
