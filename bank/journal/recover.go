@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -152,20 +153,8 @@ func (e *Engine) replay(s *survey, from position) error {
 
 // repair removes what is not part of the journal, makes its tail durable again unless it is known to be, and returns the last segment, open, with room to write.
 func (e *Engine) repair(s *survey) (File, int64, error) {
-	for _, name := range s.names {
-		if strings.HasSuffix(name, unfinished) {
-			s.unused = append(s.unused, name)
-		}
-	}
-	for _, name := range s.unused {
-		if err := e.disk.Remove(name); err != nil {
-			return nil, 0, err
-		}
-	}
-	if len(s.unused) > 0 {
-		if err := e.disk.SyncDir(); err != nil {
-			return nil, 0, err
-		}
+	if err := e.removeUnused(s); err != nil {
+		return nil, 0, err
 	}
 	if s.torn.Bytes > 0 {
 		e.log.Warn("a torn tail is cut off; nobody was told about it",
@@ -178,6 +167,25 @@ func (e *Engine) repair(s *survey) (File, int64, error) {
 		}
 	}
 	return e.openLast(last)
+}
+
+// removeUnused removes the segments after the last and the files that were not finished. The last segment goes first and
+// each for good before the next, lest a power cut bring one back without those before it.
+func (e *Engine) removeUnused(s *survey) error {
+	for _, name := range s.names {
+		if strings.HasSuffix(name, unfinished) {
+			s.unused = append(s.unused, name)
+		}
+	}
+	for _, name := range slices.Backward(s.unused) {
+		if err := e.disk.Remove(name); err != nil {
+			return err
+		}
+		if err := e.disk.SyncDir(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clean reports whether the mark stands at the end of the journal and nothing is behind it, so that all of it is durable.
