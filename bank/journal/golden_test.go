@@ -1,11 +1,13 @@
 package journal_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -80,7 +82,13 @@ func TestAnEarlierJournalIsRead(t *testing.T) {
 	}
 	for _, without := range []string{"", "snapshot-*", "mark"} {
 		dir := copyGolden(t, without)
-		engine := open(t, dir, goldenOptions())
+		o := goldenOptions()
+		var log bytes.Buffer
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		engine := open(t, dir, o)
+		if passedOver := strings.Contains(log.String(), "snapshot"); passedOver {
+			t.Errorf("without %q: %s", without, log.String())
+		}
 		replies := commit(t, engine, bank.Operation{Kind: bank.KindStatus, Principal: "ana", ID: "w-2"},
 			bank.Operation{Kind: bank.KindBalance, Account: "ana"}, bank.Operation{Kind: bank.KindBalance, Account: "bia"})
 		if replies[0].Code != bank.InsufficientFunds || replies[0].Balance != 827 || !replies[0].Duplicate {
