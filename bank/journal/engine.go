@@ -25,8 +25,8 @@ type Options struct {
 	FS FS
 	// SegmentBytes is how large a segment grows. Default: DefaultSegmentBytes.
 	SegmentBytes int64
-	// SnapshotEvery is how many entries there are between two snapshots, at least; see [snapshots]. Default:
-	// DefaultSnapshotEvery.
+	// SnapshotEvery is how many entries there are between two snapshots, at least; there are more when a snapshot is large,
+	// so that snapshots add at most half to what the journal writes. Default: DefaultSnapshotEvery.
 	SnapshotEvery int
 	// Inline does within Commit what goroutines do beside it otherwise, at the same points of every run, so that a run can
 	// be repeated exactly. It is meant for simulations: Commit takes longer.

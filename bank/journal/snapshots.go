@@ -13,8 +13,9 @@ import (
 
 // snapshots writes snapshots beside the traffic.
 //
-// One is due when Options.SnapshotEvery entries were written since the last, and as many bytes as the last snapshot has: so
-// writing snapshots never takes more of the disk's time than writing the journal, however large the book is.
+// One is due when Options.SnapshotEvery entries were written since the last, and snapshotShare times as many bytes as the
+// last snapshot has. So snapshots add at most 1/snapshotShare to what the journal writes, however large the book is, and a
+// start after a crash reads at most snapshotShare times a snapshot's bytes again.
 //
 // A part of the book is copied under the book's lock, which the committer does not hold while it syncs, and written without
 // it. So a batch waits for the copy of one part at most, and an idle bank finishes its snapshot like a busy one.
@@ -34,6 +35,9 @@ type snapshots struct {
 }
 
 const (
+	snapshotShare = 2
+	snapshotFree  = 1 << 20 // bytes of a snapshot that are too few to count
+
 	inlineParts = 400     // of bank.Shards, copied in one Commit
 	draftBytes  = 1 << 20 // written at once
 )
@@ -64,7 +68,7 @@ func (s *snapshots) committed() error {
 	w := &s.e.writer
 	s.bytes += w.flushed
 	w.flushed = 0
-	if int64(w.end.seq)-s.entries >= int64(s.e.options.SnapshotEvery) && s.bytes >= s.lastBytes.Load() {
+	if int64(w.end.seq)-s.entries >= int64(s.e.options.SnapshotEvery) && s.bytes >= snapshotShare*(s.lastBytes.Load()-snapshotFree) {
 		s.entries, s.bytes = int64(w.end.seq), 0
 		if s.e.options.Inline {
 			if s.drawing == nil {
