@@ -21,8 +21,6 @@ type accountRow struct {
 	account Account
 }
 
-const smallestAccountTable = 4 // slots
-
 // accountFingerprint maps an account to 64 bits. The key keeps a client from choosing accounts that share one.
 func (l *Ledger) accountFingerprint(account Account) uint64 {
 	var text [maxAccount]byte
@@ -74,7 +72,7 @@ func (t *accountTable) candidate(fingerprint uint64) *accountRow {
 // add adds the row of an account that is not there.
 func (t *accountTable) add(fingerprint uint64, row *accountRow) {
 	if t.used+1 > len(t.slots)*5/6 {
-		t.resize(max(smallestAccountTable, len(t.slots)*5/4))
+		t.resize(grown(len(t.slots), fingerprint))
 	}
 	t.put(accountSlot{fingerprint, row})
 }
@@ -93,7 +91,7 @@ func (t *accountTable) put(slot accountSlot) {
 // reserve makes room for n accounts in all.
 func (t *accountTable) reserve(n int) {
 	if slots := n*6/5 + 2; n > 0 && slots > len(t.slots) {
-		t.resize(max(smallestAccountTable, slots))
+		t.resize(slots)
 	}
 }
 

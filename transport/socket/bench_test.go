@@ -51,7 +51,7 @@ func BenchmarkBesideTheOriginal(b *testing.B) {
 		reply:   []byte("\x80\x02}"),
 	}
 	ours := start(b, setup{engine: benchEngine(b), codec: wire.NewCodec(wire.Pickle, 2)}).address
-	compare(b, turns{null: original(b), ours: ours, clients: 64, slice: 6400, client: shape.ask})
+	compare(b, turns{null: original(b), ours: ours, clients: 64, slice: 640, client: shape.ask})
 }
 
 // original starts the Python server and returns its address.
