@@ -3,9 +3,9 @@ GO ?= go
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 1
 
-.PHONY: check fmt vet lint test race fuzz bench torture tools
+.PHONY: check fmt vet lint test race powercut fuzz bench torture
 
-check: fmt vet lint race fuzz
+check: fmt vet lint race powercut fuzz
 
 fmt:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -22,6 +22,10 @@ test:
 
 race:
 	$(GO) test -race ./...
+
+# powercut is the journal's 100,000 power cuts, of which the race detector has time for a few only.
+powercut:
+	$(GO) test -count=1 -run TestPowerCutAtEveryOperation ./bank/journal
 
 # fuzz runs every fuzz target for FUZZTIME each.
 fuzz:
