@@ -206,11 +206,14 @@ func (d *draft) copyParts(n int) error {
 	return d.err
 }
 
+// flush writes what has gathered and syncs it, so that a sync of a batch beside it never waits for more.
 func (d *draft) flush() error {
-	_, err := d.file.WriteAt(d.buf, d.offset)
+	if _, err := d.file.WriteAt(d.buf, d.offset); err != nil {
+		return err
+	}
 	d.offset += int64(len(d.buf))
 	d.buf = d.buf[:0]
-	return err
+	return d.file.Sync()
 }
 
 // finish gives the snapshot its name, once all it holds is durable, and removes those that are not kept.
