@@ -58,7 +58,7 @@ func BenchmarkBesideTheOriginal(b *testing.B) {
 func original(b *testing.B) string {
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		b.Skipf("there is no python3: %v", err)
+		b.Fatalf("the baseline needs python3: %v", err)
 	}
 	server := exec.Command(python, "testdata/original.py")
 	stdin, err := server.StdinPipe()
