@@ -46,6 +46,9 @@ func serveCommand() command {
 					return exitSettings
 				}
 				logger := newLogger(env.stderr, settings.Log)
+				if _, chosen := env.getenv("GOMAXPROCS"); !chosen {
+					defer journal.AddProcessors()()
+				}
 				if err := serve(ctx, settings, logger, env.stdout); err != nil {
 					code := exitCode(err)
 					logger.Error("failed", "err", err, "exit", code)

@@ -188,6 +188,7 @@ func durable(tb testing.TB) bank.Engine {
 // against the batch null, all in one run, interleaved. clients x operations on the way of each.
 func BenchmarkAgainstMochi(b *testing.B) {
 	const length = 500 * time.Millisecond
+	defer journal.AddProcessors()() // for all of them
 	for _, shape := range []struct{ clients, window int }{{1, 1}, {50, 1}, {500, 1}, {50, 8}, {50, 32}, {500, 32}} {
 		b.Run(fmt.Sprintf("%dx%d", shape.clients, shape.window), func(b *testing.B) {
 			memory := bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)

@@ -22,7 +22,7 @@ import (
 
 // Three claims are measured in turns within one run: two against a server that does nothing but the same reads and writes,
 // one against a server in the shape of the legacy bank's. Behind the sockets is the whole bank with its journal: every reply
-// waits for a sync.
+// waits for a sync. Both run with the processors that the gateway gives itself.
 
 // BenchmarkOne is the legacy shape: connect, ack, one operation, one reply, close. At least 0.6 of the null server at 16
 // connections at once, and 0.75 at 64.
@@ -123,6 +123,7 @@ type turns struct {
 
 // compare lets both servers do slices of operations in turns and reports what the second reaches of the first.
 func compare(b *testing.B, o turns) {
+	defer journal.AddProcessors()() // for both
 	var spent [2]time.Duration
 	var done [2]int
 	run := func(which int, address string, times [][]time.Duration) {
