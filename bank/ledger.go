@@ -137,6 +137,7 @@ func (l *Ledger) Decide(op *Operation, now time.Time, e *Entry, r *Reply) (bool,
 	}
 	e.Seq, e.Time = l.seq+1, now.UTC().Truncate(time.Microsecond)
 	*r = e.Reply()
+	r.Recorded = true
 	return true, nil
 }
 

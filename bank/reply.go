@@ -75,6 +75,7 @@ type Reply struct {
 	Balance    Amount // of Account after the operation, when HasBalance
 	HasBalance bool
 	Duplicate  bool   // the id was answered before; the rest is as it was the first time
+	Recorded   bool   // this very operation left an entry, which keeps its Origin; nothing a client is told
 	Detail     string // what to do about a refusal, when more is known than its code says; never stored
 }
 

@@ -64,7 +64,7 @@ func runOneBatch(t *testing.T, h Harness) {
 		t.Errorf("the deposit was answered %+v", first)
 	}
 	again := first
-	again.Duplicate = true
+	again.Duplicate, again.Recorded = true, false
 	for _, i := range []int{1, 3} {
 		if replies[i] != again {
 			t.Errorf("reply %d is %+v, want the first answer %+v", i, replies[i], again)

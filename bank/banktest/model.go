@@ -52,7 +52,7 @@ func (m *model) do(op bank.Operation) bank.Reply {
 	key := [2]string{op.Principal, op.ID}
 	if known, ok := m.answers[key]; ok && op.ID != "" {
 		first := known.reply
-		first.Duplicate = true
+		first.Duplicate, first.Recorded = true, false
 		op.Origin, known.op.Origin = bank.Origin{}, bank.Origin{}
 		if op.Kind == bank.KindStatus || op == known.op {
 			return first
@@ -70,7 +70,7 @@ func (m *model) do(op bank.Operation) bank.Reply {
 	wrote := op.ID != "" || reply.Code == bank.OK && !(op.Kind == bank.KindOpen && open)
 	if wrote {
 		m.seq++
-		reply.Seq = m.seq
+		reply.Seq, reply.Recorded = m.seq, true
 	} else if reply.Code == bank.OK {
 		reply.Seq = m.seq
 	}

@@ -92,7 +92,7 @@ func TestTheFirstAnswerSurvivesARestart(t *testing.T) {
 		t.Errorf("after Close, Commit returned %v", err)
 	}
 	engine = open(t, dir, options())
-	first.Duplicate = true
+	first.Duplicate, first.Recorded = true, false
 	if again := commit(t, engine, deposit("ana", 500, "d1"))[0]; again != first {
 		t.Errorf("answered %+v, want %+v", again, first)
 	}

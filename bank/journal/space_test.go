@@ -128,7 +128,7 @@ func TestAnEntryLargerThanASegment(t *testing.T) {
 	if first.Code != bank.OK || first.Seq != accounts+1 {
 		t.Fatalf("%+v", first)
 	}
-	first.Duplicate = true
+	first.Duplicate, first.Recorded = true, false
 	for _, end := range []func(){disk.Kill, func() { closeEngine(t, engine) }, disk.Kill} {
 		if again := commit(t, engine, yield)[0]; again != first {
 			t.Fatalf("%+v, want %+v", again, first)

@@ -247,7 +247,7 @@ func (s *story) ask(found []bank.Entry) error {
 		known := s.answered[s.random.IntN(len(s.answered))]
 		if known.op.ID != "" && known.reply.Seq > 0 && known.op.Kind != bank.KindBalance {
 			ops = append(ops, known.op)
-			known.reply.Duplicate = true
+			known.reply.Duplicate, known.reply.Recorded = true, false
 			asked = append(asked, known.reply)
 		}
 	}
