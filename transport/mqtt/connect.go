@@ -40,7 +40,7 @@ func (s *Server) welcome(c *conn, cl *mochi.Client, pk *packets.Packet) error {
 	}
 	s.setSilence(c, cl)
 	want := claim{
-		id: cl.ID, principal: principal, own: s.options.ownTopic(cl.ID), clean: pk.Connect.Clean, persists: c.expiry > 0,
+		id: cl.ID, principal: principal, own: s.options.ownTopic(cl.ID), clean: pk.Connect.Clean,
 	}
 	c.session, c.present, err = s.sessions.attach(c, want)
 	return err

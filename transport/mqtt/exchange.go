@@ -16,23 +16,27 @@ type exchange struct {
 	began   time.Time
 
 	// What came with the operation.
-	number   uint64 // counts the session's exchanges
+	number   uint64 // counts the session's exchanges of QoS 1 and 2
 	qos      byte
 	id       uint16 // of its PUBLISH
 	mark     mark   // of its payload, at QoS 1
 	manner   manner
 	from     uint64 // the connection on which it came, or came again, last: there the acknowledgement is owed
 	level    byte   // the protocol level of that connection
-	owed     int    // acknowledgements owed there; each holds a place
+	acks     int    // acknowledgements owed there; each holds a place
+	kept     bool   // of a session that is kept: its answer must be durable before anything is said
+	heard    bool   // somebody is subscribed to the reply
+	owed     bool   // the reply is to be sent until it is acknowledged
 	reserved bool   // counts as a waiting reply
+	again    bool   // the answer to a redelivery, besides the one it repeats
 
 	// What was answered.
-	answered bool
+	judged   bool // reply is the answer, which is being made durable
+	answered bool // and may be told
 	reply    bank.Reply
 	acked    uint64 // the session's clock when it was last acknowledged
 
 	// What becomes of the reply.
-	outID      uint16 // packet id; 0 until sent at QoS 1
 	sent       uint64 // the session's clock when it was last sent; 0: never
 	waits      bool   // in the queue, not sent on this connection
 	grant      byte   // its QoS

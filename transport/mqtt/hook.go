@@ -27,6 +27,9 @@ func (h *hook) Provides(question byte) bool {
 	return false
 }
 
+// subackFailure is how MQTT 3 refuses a subscription (section 3.9.3).
+const subackFailure = 0x80
+
 // connOf returns our side of a client of mochi's.
 func connOf(cl *mochi.Client) *conn { return cl.Net.Conn.(*conn) }
 
@@ -44,6 +47,8 @@ func (h *hook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 		why = quotaExceeded
 	case errors.Is(err, errOwner):
 		why = notAuthorized
+	case errors.Is(err, errStore):
+		why = serverUnavailable
 	}
 	h.server.options.Observer.Rejected(RejectedConnect)
 	h.server.broker.SendConnack(cl, why.code(), false, nil)
@@ -108,15 +113,35 @@ func (h *hook) OnACLCheck(cl *mochi.Client, filter string, write bool) bool {
 	return again || cl.State.Subscriptions.Len() < maxSubscriptions
 }
 
-// OnSubscribed keeps what was granted.
+// OnSubscribed keeps what was granted, before the SUBACK: granted is what that will say.
 func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, granted []byte) {
-	connOf(cl).session.subscribe(pk.Filters, granted)
+	c := connOf(cl)
+	err := c.session.subscribe(pk.Filters, granted)
+	if err == nil {
+		return
+	}
+	h.server.options.Logger.Warn("subscriptions not kept", "client", c.session.id, "err", err)
+	for i, sub := range pk.Filters {
+		if granted[i] <= 2 {
+			h.server.broker.Topics.Unsubscribe(sub.Filter, cl.ID)
+			cl.State.Subscriptions.Delete(sub.Filter)
+			granted[i] = byte(quotaExceeded)
+			if c.level < 5 {
+				granted[i] = subackFailure
+			}
+		}
+	}
 }
 
-// OnUnsubscribed forgets what the client gave up.
+// OnUnsubscribed forgets what the client gave up, before the UNSUBACK. When that cannot be kept, a restart brings the
+// subscriptions back.
 func (h *hook) OnUnsubscribed(cl *mochi.Client, pk packets.Packet) {
-	if c := connOf(cl); !c.ended {
-		c.session.unsubscribe(pk.Filters)
+	c := connOf(cl)
+	if c.ended {
+		return
+	}
+	if err := c.session.unsubscribe(pk.Filters); err != nil {
+		h.server.options.Logger.Warn("subscriptions not forgotten", "client", c.session.id, "err", err)
 	}
 }
 

@@ -2,9 +2,9 @@ package mqtt
 
 // inbound is the receiving half of a session: what came and must not be done twice. Its session's lock guards it.
 type inbound struct {
-	// unreleased has the packet ids of QoS 2 from their PUBLISH to their PUBREL; the exchange is there until it is
-	// answered. The protocol bounds it: there are 65,535 ids.
-	unreleased map[uint16]*exchange
+	// unreleased has the packet ids of QoS 2 from their PUBLISH to their PUBREL. The protocol bounds it: there are 65,535
+	// ids.
+	unreleased map[uint16]unreleased
 	// answers are the QoS 1 operations that a client may deliver again, oldest first, at most limit.
 	answers []remembered
 	limit   int
@@ -12,11 +12,19 @@ type inbound struct {
 	unacknowledged int
 }
 
+// unreleased is a QoS 2 operation that was not released.
+type unreleased struct {
+	pending *exchange // until it is answered
+	number  uint64
+	kept    bool
+}
+
 // remembered is an answered QoS 1 operation.
 type remembered struct {
 	id     uint16
 	mark   mark
 	number uint64
+	kept   bool
 	acked  uint64    // the session's clock when it was last acknowledged
 	answer *exchange // for the last keptAnswers; before them a redelivery is acknowledged and not answered again
 }
@@ -26,9 +34,9 @@ func (in *inbound) begin(x *exchange) {
 		return
 	}
 	if in.unreleased == nil {
-		in.unreleased = make(map[uint16]*exchange)
+		in.unreleased = make(map[uint16]unreleased)
 	}
-	in.unreleased[x.id] = x
+	in.unreleased[x.id] = unreleased{pending: x, number: x.number, kept: x.kept}
 }
 
 // settle remembers that x was answered, and acknowledged with why. An acknowledgement that says no ends the exchange: the
@@ -36,7 +44,7 @@ func (in *inbound) begin(x *exchange) {
 func (in *inbound) settle(x *exchange, why reason) {
 	switch {
 	case x.qos == 2 && why == success:
-		in.unreleased[x.id] = nil
+		in.unreleased[x.id] = unreleased{number: x.number, kept: x.kept}
 	case x.qos == 2:
 		delete(in.unreleased, x.id)
 		in.acknowledged()
@@ -54,7 +62,7 @@ func (in *inbound) remember(x *exchange) {
 	for len(in.answers) >= in.limit {
 		in.answers = in.answers[1:]
 	}
-	in.answers = append(in.answers, remembered{id: x.id, mark: x.mark, number: x.number, acked: x.acked, answer: x})
+	in.answers = append(in.answers, remembered{id: x.id, mark: x.mark, number: x.number, kept: x.kept, acked: x.acked, answer: x})
 	if old := len(in.answers) - 1 - keptAnswers; old >= 0 {
 		in.answers[old].answer = nil
 	}

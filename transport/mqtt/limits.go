@@ -16,13 +16,6 @@ const (
 	maxCorrelation = 512
 	// maxSubscriptions is the most filters of one session. One more is refused.
 	maxSubscriptions = 16
-	// maxSessions is the most sessions, connected and stored. A client that would be one more is refused at CONNECT.
-	maxSessions = 1 << 16
-	// maxWaiting is the most replies of one session that are owed, waiting or not acknowledged, besides InFlight. One
-	// more operation is overloaded.
-	maxWaiting = 4096
-	// maxWaitingAll is the same for all sessions together.
-	maxWaitingAll = 1 << 18
 	// maxRemembered is the most answered QoS 1 operations of an MQTT 3 session that are remembered for a redelivery. The
 	// oldest is forgotten; MQTT 5 needs no more than InFlight, which its Receive Maximum guarantees.
 	maxRemembered = 1024
@@ -36,6 +29,15 @@ const (
 	maxExpiry = 7 * 24 * time.Hour
 	// sweepEvery is how often expired sessions are thrown away.
 	sweepEvery = time.Minute
+	// recordEvery is how often acknowledgements of replies are recorded. After a crash those since then come again.
+	recordEvery = 20 * time.Millisecond
+	// checkEvery is how often it is looked whether a checkpoint of the sessions is due.
+	checkEvery = time.Second
+	// checkpointEntries is how many entries there are between two checkpoints: a start reads so many again, besides the
+	// journal's own.
+	checkpointEntries = 500_000
+	// checkpointBytes is how much is recorded between two checkpoints.
+	checkpointBytes = 32 << 20
 	// maxDrain bounds how long Serve answers what it accepted after it was told to stop.
 	maxDrain = 10 * time.Second
 	// farewellTime is how long a peer has to take the last packet before its connection is closed.
@@ -59,7 +61,17 @@ const (
 	DefaultWriteTimeout = 10 * time.Second
 	DefaultMessage      = 16 << 10
 	DefaultInFlight     = 256
+	// DefaultSessions is the most sessions, connected and stored. A client that would be one more is refused at CONNECT.
+	DefaultSessions = 1 << 16
+	// DefaultWaiting is the most replies of one session that are owed, waiting or not acknowledged, besides InFlight. One
+	// more operation is overloaded.
+	DefaultWaiting = 4096
+	// DefaultWaitingAll is the same for all sessions together.
+	DefaultWaitingAll = 1 << 18
 )
+
+// MaxWaiting is the most that Options.Waiting and Options.InFlight may be together: each reply needs a packet id.
+const MaxWaiting = 1 << 15
 
 // Reasons that are given to [Observer.Rejected].
 const (

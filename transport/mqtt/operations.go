@@ -29,13 +29,11 @@ func (c *conn) publish(p *packet) error {
 		return errGone
 	}
 	var op bank.Operation
-	x.reply, x.answered = c.server.judge(c.session, &m, &op, &x.manner)
+	x.reply, x.judged = c.server.judge(c.session, &m, &op, &x.manner)
 	op.Principal = c.session.principal
 	op.Origin = bank.Origin{Door: bank.DoorMQTT, Peer: c.peer}
 	if c.session.begin(c, x, &op, m.dup == 1) {
 		c.submit(x, &op)
-	} else if x.answered {
-		c.server.sessions.observe(&x.reply, x.began)
 	}
 	if m.retain == 1 && c.level == 5 {
 		return retainNotSupported // [MQTT-3.2.2-14]

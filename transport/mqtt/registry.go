@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"encoding/binary"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -13,9 +14,10 @@ var (
 	errSessions = errors.New("mqtt: as many sessions as there may be")
 	errOwner    = errors.New("mqtt: the client id has a session of another principal")
 	errGone     = errors.New("mqtt: the connection ended while it waited for its session")
+	errStore    = errors.New("mqtt: the session cannot be kept")
 )
 
-// limits are those of limits.go, which tests make smaller.
+// limits are those of [Options] and limits.go, which tests make smaller.
 type limits struct {
 	sessions   int
 	waiting    int // replies of one session
@@ -29,9 +31,11 @@ type registry struct {
 	observer Observer
 	now      func() time.Time
 	waiting  atomic.Int64 // replies that are owed
+	keeper   *keeper      // nil: sessions live in memory
 
-	mu       sync.Mutex // guards sessions and their expires; taken before a session's lock
-	sessions map[string]*session
+	mu          sync.Mutex // guards all below; taken before a session's lock
+	sessions    map[string]*session
+	incarnation uint64 // of the session that was kept last
 }
 
 // claim is what a CONNECT asks for.
@@ -40,58 +44,106 @@ type claim struct {
 	principal string
 	own       string
 	clean     bool
-	persists  bool
 }
 
 // attach gives c the session that it claims, a new one or a stored one (present). A connection that has it is ended first:
-// attach waits for that, so that a client id has one connection at any time, and whoever comes last stays.
+// attach waits for that, so that a client id has one connection at any time, and whoever comes last stays. It returns when
+// what must be kept of that is durable.
 func (r *registry) attach(c *conn, want claim) (s *session, present bool, err error) {
 	for {
-		s, rival, present, err := r.take(c, want)
-		if err != nil || s != nil {
-			return s, present, err
+		got, err := r.take(c, want)
+		if err != nil {
+			return nil, false, err
 		}
-		rival.disconnect(takenOver)
+		if got.rival == nil {
+			return r.keep(c, got)
+		}
+		got.rival.disconnect(takenOver)
 		select {
-		case <-rival.detached:
+		case <-got.rival.detached:
 		case <-c.ctx.Done():
 			return nil, false, errGone
 		}
 	}
 }
 
-// take attaches c, or returns the rival that must go first.
-func (r *registry) take(c *conn, want claim) (s *session, rival *conn, present bool, err error) {
+// taken is what a claim brought.
+type taken struct {
+	rival   *conn // must go first; then nothing has been done
+	session *session
+	present bool
+	durable chan error // nil: there is nothing to wait for
+}
+
+// keep waits until what was taken is durable, or gives it back.
+func (r *registry) keep(c *conn, got taken) (s *session, present bool, err error) {
+	if got.durable != nil {
+		err = <-got.durable
+	}
+	if err == nil {
+		return got.session, got.present, nil
+	}
+	expiry := time.Duration(0)
+	if got.present {
+		expiry = c.expiry
+	}
+	r.detach(got.session, expiry)
+	return nil, false, errors.Join(errStore, err)
+}
+
+// take attaches c, or finds the rival that must go first.
+func (r *registry) take(c *conn, want claim) (taken, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s = r.sessions[want.id]
+	s := r.sessions[want.id]
 	if s != nil && s.principal != want.principal {
-		return nil, nil, false, errOwner
+		return taken{}, errOwner
+	}
+	var durable chan error
+	await := func() func(error) {
+		waiting := make(chan error, 1)
+		durable = waiting
+		return func(err error) { waiting <- err }
 	}
 	if s != nil {
-		if rival = s.connection(); rival != nil {
-			return nil, rival, false, nil
+		if rival := s.connection(); rival != nil {
+			return taken{rival: rival}, nil
 		}
 		if want.clean || r.expiredLocked(s) {
-			r.forgetLocked(s)
+			if s.incarnation != 0 {
+				r.forgetLocked(s, await())
+			} else {
+				r.forgetLocked(s, nil)
+			}
 			s = nil
 		}
 	}
-	present = s != nil
+	present := s != nil
 	if s == nil {
 		if len(r.sessions) >= r.limits.sessions {
 			r.sweepLocked()
 		}
 		if len(r.sessions) >= r.limits.sessions {
-			return nil, nil, false, errSessions
+			return taken{}, errSessions
 		}
 		s = &session{id: want.id, principal: want.principal, own: want.own, registry: r}
+		if r.keeper != nil && c.expiry > 0 {
+			r.incarnation++
+			s.incarnation = r.incarnation
+		}
 		r.sessions[want.id] = s
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.attachLocked(c, want.persists)
-	return s, nil, present, nil
+	s.attachLocked(c)
+	switch {
+	case s.incarnation == 0:
+	case present:
+		r.append(s.appendLinkLocked(nil), await())
+	default: // after the end of the one before
+		r.append(s.appendSessionLocked(nil), await())
+	}
+	return taken{session: s, present: present, durable: durable}, nil
 }
 
 func (s *session) connection() *conn {
@@ -104,25 +156,37 @@ func (s *session) connection() *conn {
 func (r *registry) detach(s *session, expiry time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.mu.Lock()
-	s.persists = expiry > 0
-	s.detachLocked()
-	s.mu.Unlock()
-	s.expires = r.now().Add(expiry)
 	if expiry <= 0 {
-		delete(r.sessions, s.id)
+		r.forgetLocked(s, func(error) {})
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.link.expiry = expiry
+	s.detachLocked(r.now().Add(expiry), true)
+	if s.incarnation != 0 {
+		r.append(appendNumbered(nil, recordAcked, s, s.ackedLocked()), nil)
+		r.append(s.appendLinkLocked(nil), nil)
 	}
 }
 
-func (r *registry) expiredLocked(s *session) bool { return !r.now().Before(s.expires) }
+// expiredLocked reports whether s, which no connection has, is past its time.
+func (r *registry) expiredLocked(s *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !r.now().Before(s.link.expires)
+}
 
-// forgetLocked throws away a session that no connection has. What the bank still answers for it finds nobody.
-func (r *registry) forgetLocked(s *session) {
+// forgetLocked throws away a session whose connection, if it had one, has ended. What the bank still answers for it finds
+// nobody. In a session that was kept, durable is called once it cannot come back.
+func (r *registry) forgetLocked(s *session, durable func(error)) {
 	delete(r.sessions, s.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.persists = false
-	s.detachLocked()
+	s.detachLocked(time.Time{}, false)
+	if s.incarnation != 0 {
+		r.append(binary.AppendUvarint([]byte{recordEnd}, s.incarnation), durable)
+	}
 }
 
 // sweep throws away the sessions that have expired.
@@ -135,7 +199,7 @@ func (r *registry) sweep() {
 func (r *registry) sweepLocked() {
 	for _, s := range r.sessions {
 		if s.connection() == nil && r.expiredLocked(s) {
-			r.forgetLocked(s)
+			r.forgetLocked(s, nil) // its time has passed, now and after a restart
 		}
 	}
 }

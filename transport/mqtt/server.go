@@ -70,6 +70,10 @@ type Options struct {
 	WriteTimeout    time.Duration // how long a client may leave its packets in the socket
 	Message         int           // bytes of a packet
 	InFlight        int           // operations of one connection that are accepted and not acknowledged, at most 65,535
+	Sessions        int           // connected and stored
+	Waiting         int           // replies of one session that wait or are not acknowledged, besides InFlight
+	WaitingAll      int           // the same of all sessions together
+	Keeping         *Keeping      // what makes sessions survive the process; nil: they live in memory
 }
 
 // anonymous is everyone who acts without credentials.
@@ -100,15 +104,25 @@ func New(bank Bank, options Options) (*Server, error) {
 	if options.InFlight < 0 || options.InFlight > 1<<16-1 || options.Message < 0 || options.Message > 1<<28 {
 		return nil, errors.New("mqtt: InFlight or Message is not one")
 	}
+	if options.Sessions < 0 || options.Waiting < 0 || options.WaitingAll < 0 || options.Waiting+options.InFlight > MaxWaiting {
+		return nil, fmt.Errorf("mqtt: Sessions or a Waiting is not one; Waiting and InFlight are at most %d together", MaxWaiting)
+	}
 	s := &Server{bank: bank, options: options, conns: make(map[*conn]struct{})}
 	s.codecs = map[wire.Format]wire.Codec{
 		wire.JSON: wire.NewCodec(wire.JSON, options.Decimals), wire.Msgpack: wire.NewCodec(wire.Msgpack, options.Decimals),
 	}
 	s.sessions = registry{
 		limits: limits{
-			sessions: maxSessions, waiting: maxWaiting + options.InFlight, waitingAll: maxWaitingAll, drain: maxDrain,
+			sessions: options.Sessions, waiting: options.Waiting + options.InFlight, waitingAll: int64(options.WaitingAll),
+			drain: maxDrain,
 		},
 		observer: options.Observer, now: time.Now, sessions: make(map[string]*session),
+	}
+	if options.Keeping != nil {
+		s.sessions.keeper = newKeeper(s, options.Keeping)
+		if err := options.Keeping.Recovery.restore(s); err != nil {
+			return nil, err
+		}
 	}
 	s.batches.New = func() any { return new(batch) }
 	s.broker = newBroker(&options)
@@ -139,6 +153,15 @@ func setDefaults(o *Options) {
 	}
 	if o.InFlight == 0 {
 		o.InFlight = DefaultInFlight
+	}
+	if o.Sessions == 0 {
+		o.Sessions = DefaultSessions
+	}
+	if o.Waiting == 0 {
+		o.Waiting = DefaultWaiting
+	}
+	if o.WaitingAll == 0 {
+		o.WaitingAll = DefaultWaitingAll
 	}
 	if o.Gate == nil {
 		o.Gate = open{}
@@ -188,6 +211,13 @@ func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 				stop()
 			}
 		})
+	}
+	if keeper := s.sessions.keeper; keeper != nil {
+		keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
+		var kept sync.WaitGroup
+		kept.Go(func() { keeper.run(keeping) })
+		defer kept.Wait()
+		defer stop() // after the last connection
 	}
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()

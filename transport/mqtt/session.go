@@ -1,6 +1,9 @@
 package mqtt
 
 import (
+	"encoding/binary"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,17 +15,19 @@ import (
 // session is what the gateway owes one client id, whether it is connected or not. It is plain state: nothing in it blocks,
 // and a connection reaches it only through the methods of this file.
 type session struct {
-	id        string
-	principal string
-	own       string // its replies topic
-	registry  *registry
-	expires   time.Time // while no connection has it; the registry's lock guards it
+	id          string
+	principal   string
+	own         string // its replies topic
+	registry    *registry
+	incarnation uint64 // what it is called in the store; 0: it is not kept there
 
 	mu            sync.Mutex // guards all below
 	conn          *conn      // nil while none is connected
-	persists      bool       // outlives its connection
+	link          link
 	subscriptions []packets.Subscription
-	arrivals      uint64
+	arrivals      uint64   // the number of the last exchange
+	settled       uint64   // that of the last whose answer was handed out
+	touched       bool     // acknowledgements came that are not recorded
 	clock         uint64   // counts acknowledgements and replies, in the order of their writing
 	since         uint64   // the clock when conn came
 	pending       line     // accepted and not acknowledged, in order of arrival
@@ -95,33 +100,90 @@ func (s *session) begin(c *conn, x *exchange, op *bank.Operation, dup bool) bool
 		c.rouse()
 		return false
 	}
-	s.arrivals++
-	x.number = s.arrivals
-	x.from, x.level, x.owed = c.serial, c.level, 1
+	if x.qos > 0 {
+		s.arrivals++
+		x.number = s.arrivals
+	}
+	x.from, x.level, x.acks = c.serial, c.level, 1
+	x.kept = x.qos > 0 && s.keptLocked()
 	s.pending.push(x)
 	s.inbound.begin(x)
-	if !x.answered && !s.reserveLocked(x) {
-		x.answered, x.reply = true, bank.Refusal(op, bank.Overloaded)
+	if room := s.addressLocked(x); !room && !x.judged {
+		x.judged, x.reply = true, bank.Refusal(op, bank.Overloaded)
 		x.reply.Detail = "acknowledge the replies that wait for you, then ask again"
 	}
-	if x.answered {
+	if x.judged {
+		s.registry.observe(&x.reply, x.began)
+		s.answerLocked(x, false)
+		c.rouse()
+		return false
+	}
+	if x.kept {
+		op.Origin.Delivery = string(appendNote(nil, x, x.owed))
+	}
+	return true
+}
+
+// addressLocked decides who is to have the reply of x: whoever is subscribed when the operation comes. It returns false when
+// the reply has no room to wait; then it goes out at QoS 0, at once.
+func (s *session) addressLocked(x *exchange) (room bool) {
+	topic := x.manner.topic
+	if topic == "" {
+		topic = s.own
+	}
+	granted, heard := s.grantedLocked(topic)
+	x.heard, x.grant = heard, min(x.qos, 1, granted)
+	if heard && !s.reserveLocked(x) {
+		x.grant = 0
+		return false
+	}
+	x.owed = x.grant == 1
+	return true
+}
+
+// keptLocked reports whether what the session is owed must survive this process.
+func (s *session) keptLocked() bool { return s.incarnation != 0 && s.link.persists }
+
+// answerLocked hands out the answer of x, x.reply, when it is durable. It is already when it is in an entry; in a session
+// that is kept, an answer that left none becomes a record of its own. An answer that nobody is to hear again needs none.
+func (s *session) answerLocked(x *exchange, durable bool) {
+	x.judged = true
+	known := x.qos > 0 && reasonFor(x.reply.Code, x.level) == success
+	if durable || !x.kept || !s.keptLocked() || !x.owed && !known {
+		x.answered = true
 		s.settleLocked()
+		return
+	}
+	s.registry.append(appendAnswer(nil, recordAnswer, x, known, x.owed, true), x.stored)
+}
+
+// stored is the store's callback.
+func (x *exchange) stored(err error) {
+	s := x.session
+	s.mu.Lock()
+	if err != nil && !errors.Is(err, ErrNoSpace) {
+		x.reply = bank.Reply{Code: bank.Unavailable, Kind: x.reply.Kind, ID: x.reply.ID}
+	}
+	x.answered = true
+	s.settleLocked()
+	c := s.conn
+	s.mu.Unlock()
+	if c != nil {
 		c.rouse()
 	}
-	return !x.answered
 }
 
 // repeatLocked deals with x, which was here before: it is acknowledged as the first was, or when that is.
 func (s *session) repeatLocked(c *conn, x *exchange) {
-	first := s.inbound.unreleased[x.id]
+	first := s.inbound.unreleased[x.id].pending
 	if x.qos == 1 {
 		first = s.pendingLocked(x.id)
 	}
 	if first != nil {
 		if first.from != c.serial {
-			first.from, first.level, first.owed = c.serial, c.level, 0
+			first.from, first.level, first.acks = c.serial, c.level, 0
 		}
-		first.owed++
+		first.acks++
 		return
 	}
 	s.ready = append(s.ready, answer{kind: ackOf[x.qos], id: x.id, places: 1})
@@ -131,18 +193,21 @@ func (s *session) repeatLocked(c *conn, x *exchange) {
 	r := s.inbound.find(x.id)
 	r.acked = s.tickLocked()
 	if x = r.answer; x != nil && !x.waits { // a reply that waits is about to be sent anyway
-		s.replyLocked(&exchange{
-			session: s, number: x.number, qos: x.qos, id: x.id, manner: x.manner, reply: x.reply, answered: true,
-		})
+		s.arrivals++
+		repeat := &exchange{
+			session: s, number: s.arrivals, qos: x.qos, id: x.id, manner: x.manner, reply: x.reply, answered: true, again: true,
+		}
+		s.addressLocked(repeat)
+		s.replyLocked(repeat)
 	}
 }
 
-// done is the bank's callback.
-func (x *exchange) done(reply bank.Reply, _ error) {
+// done is the bank's callback. After an error the outcome is unknown, and a record of it would be a lie: the journal knows.
+func (x *exchange) done(reply bank.Reply, err error) {
 	s := x.session
 	s.mu.Lock()
-	x.answered, x.reply = true, reply
-	s.settleLocked()
+	x.reply = reply
+	s.answerLocked(x, reply.Recorded || err != nil)
 	c := s.conn
 	s.mu.Unlock()
 	if c != nil {
@@ -180,11 +245,12 @@ func (s *session) settleLocked() {
 		}
 		s.inbound.settle(x, why)
 		if here {
-			for range x.owed {
+			for range x.acks {
 				s.ready = append(s.ready, answer{kind: ackOf[x.qos], id: x.id, reason: why, places: 1})
 			}
 		}
 		x.from = 0
+		s.settled = max(s.settled, x.number)
 		s.replyLocked(x)
 	}
 }
@@ -199,20 +265,13 @@ var ackOf = [3]byte{0, packets.Puback, packets.Pubrec}
 
 // replyLocked queues the reply of x, if there is anybody to take it.
 func (s *session) replyLocked(x *exchange) {
-	topic := x.manner.topic
-	if topic == "" {
-		topic = s.own
-	}
-	granted, subscribed := s.grantedLocked(topic)
-	x.grant = min(x.qos, 1, granted)
 	switch {
-	case !subscribed, s.conn == nil && (x.grant == 0 || !s.persists):
+	case !x.heard, s.conn == nil && !(x.owed && s.link.persists):
 		s.releaseLocked(x)
-	case x.reserved || s.reserveLocked(x):
+	case x.reserved:
 		x.waits = true
 		s.outbound.queue.push(x)
-	case s.conn != nil: // a refusal for which there is no room to wait
-		x.grant = 0
+	default: // there is no room to wait
 		s.ready = append(s.ready, answer{atOnce: x})
 	}
 }
@@ -245,22 +304,42 @@ func (s *session) releaseLocked(x *exchange) {
 	}
 }
 
-// released takes a PUBREL in on connection c, where it holds a place.
+// released takes a PUBREL in on connection c, where it holds a place. PUBCOMP says that the packet id is free again, which
+// must still be so after a restart.
 func (s *session) released(c *conn, id uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != c {
 		return
 	}
-	why := success
-	if pending, known := s.inbound.unreleased[id]; known && pending == nil {
-		delete(s.inbound.unreleased, id)
-		s.inbound.acknowledged()
-	} else if c.level == 5 {
-		why = packetIDNotFound
+	u, known := s.inbound.unreleased[id]
+	if !known || u.pending != nil {
+		why := success
+		if c.level == 5 {
+			why = packetIDNotFound
+		}
+		s.completeLocked(c, id, why)
+		return
 	}
-	s.ready = append(s.ready, answer{kind: packets.Pubcomp, id: id, reason: why, places: 1})
-	c.rouse()
+	delete(s.inbound.unreleased, id)
+	s.inbound.acknowledged()
+	if !u.kept || !s.keptLocked() {
+		s.completeLocked(c, id, success)
+		return
+	}
+	s.registry.insist(appendNumbered(nil, recordRelease, s, u.number), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.completeLocked(c, id, success)
+	})
+}
+
+// completeLocked sends a PUBCOMP, if its connection is still there.
+func (s *session) completeLocked(c *conn, id uint16, why reason) {
+	if s.conn == c {
+		s.ready = append(s.ready, answer{kind: packets.Pubcomp, id: id, reason: why, places: 1})
+		c.rouse()
+	}
 }
 
 // delivered takes a PUBACK for a reply in on connection c.
@@ -275,7 +354,8 @@ func (s *session) delivered(c *conn, id uint16) {
 		return
 	}
 	s.releaseLocked(x)
-	if onThisConnection {
+	s.touchLocked(x)
+	if onThisConnection && !x.again {
 		s.inbound.confirm(x.number, s.since, x.sent)
 	}
 	if s.outbound.queue.first != nil {
@@ -289,7 +369,24 @@ func (s *session) skip(id uint16) {
 	defer s.mu.Unlock()
 	if x, _ := s.outbound.delivered(id); x != nil {
 		s.releaseLocked(x)
+		s.touchLocked(x)
 	}
+}
+
+// touchLocked has it recorded, before long, that the reply of x needs not be sent again.
+func (s *session) touchLocked(x *exchange) {
+	if x.kept && !s.touched && s.keptLocked() {
+		s.touched = true
+		s.registry.touch(s)
+	}
+}
+
+// ackedLocked returns up to which number the session has all its replies.
+func (s *session) ackedLocked() uint64 {
+	if oldest := s.outbound.oldest(); oldest > 0 {
+		return oldest - 1
+	}
+	return s.settled
 }
 
 // collect moves what can be written on c into b, and returns false when that is nothing.
@@ -307,7 +404,12 @@ func (s *session) collect(c *conn, b *batch) bool {
 		if x.grant == 0 {
 			s.releaseLocked(x)
 		}
-		b.replies = append(b.replies, sending{exchange: x, id: x.outID, dup: x.sent > 0 && x.grant > 0})
+		out := sending{exchange: x}
+		if x.grant > 0 {
+			out.id, out.dup = x.outID(), x.sent > 0
+			s.link.sent = max(s.link.sent, x.number)
+		}
+		b.replies = append(b.replies, out)
 		x.sent = s.tickLocked()
 	}
 	return len(b.answers)+len(b.replies) > 0
@@ -321,20 +423,22 @@ func (s *session) quiet(c *conn) bool {
 }
 
 // attachLocked gives the session to c, which sends everything again that was not acknowledged.
-func (s *session) attachLocked(c *conn, persists bool) {
-	s.conn, s.persists, s.since = c, persists, s.clock
+func (s *session) attachLocked(c *conn) {
+	s.conn, s.since = c, s.clock
+	s.link = link{connected: true, persists: c.expiry > 0, expiry: c.expiry, window: c.window, sent: s.link.sent}
 	s.inbound.limit = c.remembers()
 }
 
-// detachLocked takes the session from its connection.
-func (s *session) detachLocked() {
+// detachLocked takes the session from its connection, and keeps it until it expires.
+func (s *session) detachLocked(expires time.Time, persists bool) {
 	s.conn = nil
+	s.link.connected, s.link.persists, s.link.expires = false, persists, expires
 	s.ready = nil
 	s.inbound.unacknowledged = 0
 	s.outbound.rewind()
 	for x := s.outbound.queue.first; x != nil; {
 		next := x.next
-		if x.grant == 0 || !s.persists {
+		if x.grant == 0 || !persists {
 			s.outbound.drop(x)
 			s.releaseLocked(x)
 		}
@@ -342,27 +446,50 @@ func (s *session) detachLocked() {
 	}
 }
 
-// subscribe remembers the subscriptions of a SUBSCRIBE that were granted.
-func (s *session) subscribe(filters packets.Subscriptions, granted []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, sub := range filters {
-		if i >= len(granted) || granted[i] > 2 {
-			continue
+// subscribe remembers the subscriptions of a SUBSCRIBE that were granted. It returns when that is durable, if it must be;
+// after an error nothing has changed.
+func (s *session) subscribe(filters packets.Subscriptions, granted []byte) error {
+	return s.change(func() {
+		for i, sub := range filters {
+			if i >= len(granted) || granted[i] > 2 {
+				continue
+			}
+			s.dropFilterLocked(sub.Filter)
+			sub.Qos = granted[i]
+			s.subscriptions = append(s.subscriptions, sub)
 		}
-		s.dropFilterLocked(sub.Filter)
-		sub.Qos = granted[i]
-		s.subscriptions = append(s.subscriptions, sub)
-	}
+	})
 }
 
-// unsubscribe forgets subscriptions; replies that wait already are still sent.
-func (s *session) unsubscribe(filters packets.Subscriptions) {
+// unsubscribe forgets subscriptions, in the same manner. Replies to operations that came before are still sent.
+func (s *session) unsubscribe(filters packets.Subscriptions) error {
+	return s.change(func() {
+		for _, sub := range filters {
+			s.dropFilterLocked(sub.Filter)
+		}
+	})
+}
+
+// change changes the subscriptions. The change is there before it is durable, so that a checkpoint has it.
+func (s *session) change(with func()) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, sub := range filters {
-		s.dropFilterLocked(sub.Filter)
+	before := slices.Clone(s.subscriptions)
+	with()
+	if !s.keptLocked() {
+		s.mu.Unlock()
+		return nil
 	}
+	durable := make(chan error, 1)
+	record := appendFilters(binary.AppendUvarint([]byte{recordFilters}, s.incarnation), s.subscriptions)
+	s.registry.append(record, func(err error) { durable <- err })
+	s.mu.Unlock()
+	err := <-durable
+	if err != nil {
+		s.mu.Lock()
+		s.subscriptions = before
+		s.mu.Unlock()
+	}
+	return err
 }
 
 func (s *session) dropFilterLocked(filter string) {

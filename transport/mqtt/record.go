@@ -1,0 +1,319 @@
+package mqtt
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"time"
+
+	"gateway/bank"
+	"gateway/wire"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// What survives the process is written in two places. The note of an operation is kept in the journal's entry that decides
+// it ([bank.Origin].Delivery): one record, one sync. Everything else is a record of the [Store]: sessions and their
+// changes, releases, acknowledgements, and the answers that left no entry.
+//
+// An operation is named by its session's incarnation, which no other session ever has, and its number in that session. So
+// records and entries can be read in any order, and twice: each says something about one numbered thing.
+//
+// Integers are varints as encoding/binary writes them; a text is its length and its bytes. A note:
+//
+//	format (1)  flags  incarnation  number  packet id (2 bytes)  [mark (8 bytes)]  [topic below the session's own]
+//	[correlation data, to the end]
+//
+// A record begins with its kind and the incarnation.
+const (
+	noteFormat = 1
+
+	noteQoS2       = 1 << 0 // of QoS 2, else 1
+	noteOwed       = 1 << 1 // a reply is owed at QoS 1
+	noteCorrelated = 1 << 2
+	noteMsgpack    = 1 << 3
+	noteBelow      = 1 << 4                  // the reply's topic is below the session's own
+	noteTypeShift  = 5                       // the content type, as an index of contentTypes
+	noteTypeMask   = 3 << noteTypeShift      // bits 5 and 6
+	noteKnown      = noteTypeMask | 1<<5 - 1 // the last bit must not be set
+
+	// recordStart is the first of a checkpoint: the entry up to which it has everything, and the last incarnation there was.
+	recordStart = 's'
+	// recordSession is a session with everything about it but its operations.
+	recordSession = 'n'
+	// recordLink tells that a connection took the session or left it.
+	recordLink = 'l'
+	// recordFilters has all subscriptions of the session.
+	recordFilters = 'f'
+	// recordAnswer is an operation that left no entry, with its answer.
+	recordAnswer = 'a'
+	// recordExchange is the same in a checkpoint, whether it left an entry or not.
+	recordExchange = 'x'
+	// recordRelease tells that a QoS 2 operation was released.
+	recordRelease = 'r'
+	// recordAcked tells up to which number the session has acknowledged its replies.
+	recordAcked = 'k'
+	// recordEnd tells that the session is no more.
+	recordEnd = 'e'
+)
+
+// contentTypes are those that a reply may have, the first for none.
+var contentTypes = [...]string{"", "application/json", "application/msgpack", "application/vnd.msgpack"}
+
+var errRecord = errors.New("mqtt: a record that this program does not write")
+
+// appendNote appends the note of x, whose reply is still owed, or not.
+func appendNote(dst []byte, x *exchange, owed bool) []byte {
+	s := x.session
+	flags := byte(0)
+	if x.qos == 2 {
+		flags |= noteQoS2
+	}
+	if owed {
+		flags |= noteOwed
+	}
+	if x.manner.correlated {
+		flags |= noteCorrelated
+	}
+	if x.manner.format == wire.Msgpack {
+		flags |= noteMsgpack
+	}
+	below := ""
+	if len(x.manner.topic) > len(s.own) {
+		below = x.manner.topic[len(s.own):]
+		flags |= noteBelow
+	}
+	for i, kind := range contentTypes {
+		if kind == x.manner.contentType {
+			flags |= byte(i) << noteTypeShift
+		}
+	}
+	dst = append(dst, noteFormat, flags)
+	dst = binary.AppendUvarint(dst, s.incarnation)
+	dst = binary.AppendUvarint(dst, x.number)
+	dst = binary.BigEndian.AppendUint16(dst, x.id)
+	if x.qos == 1 {
+		dst = append(dst, x.mark[:]...)
+	}
+	if below != "" {
+		dst = appendShort(dst, below)
+	}
+	return append(dst, x.manner.correlation...)
+}
+
+// note is a note that was read: an exchange whose session is not known yet, and that session's incarnation.
+type note struct {
+	exchange
+	incarnation uint64
+	below       string
+}
+
+// parseNote reads a note. The caller may change b afterwards.
+func parseNote(b []byte) (note, error) {
+	f := fields{rest: b}
+	var n note
+	format, flags := f.byte(), f.byte()
+	n.qos, n.owed = 1, flags&noteOwed != 0
+	if flags&noteQoS2 != 0 {
+		n.qos = 2
+	}
+	n.incarnation, n.number = f.uvarint(), f.uvarint()
+	n.id = f.uint16()
+	if n.qos == 1 {
+		copy(n.mark[:], f.bytes(len(n.mark)))
+	}
+	if flags&noteBelow != 0 {
+		n.below = string(f.short())
+	}
+	n.manner.format = wire.JSON
+	if flags&noteMsgpack != 0 {
+		n.manner.format = wire.Msgpack
+	}
+	n.manner.contentType = contentTypes[flags&noteTypeMask>>noteTypeShift]
+	if n.manner.correlated = flags&noteCorrelated != 0; n.manner.correlated {
+		n.manner.correlation = append([]byte(nil), f.rest...)
+		f.rest = nil
+	}
+	if f.bad || len(f.rest) > 0 || format != noteFormat || flags&^noteKnown != 0 || n.incarnation == 0 || n.number == 0 || n.id == 0 {
+		return note{}, errRecord
+	}
+	return n, nil
+}
+
+// appendShort appends a text with its length as a varint.
+func appendShort[T string | []byte](dst []byte, text T) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(text))), text...)
+}
+
+// uvarint reads a varint of encoding/binary.
+func (f *fields) uvarint() uint64 {
+	v, n := binary.Uvarint(f.rest)
+	if n <= 0 {
+		f.bad, f.rest = true, nil
+		return 0
+	}
+	f.rest = f.rest[n:]
+	return v
+}
+
+// short reads what appendShort has written.
+func (f *fields) short() []byte {
+	n := f.uvarint()
+	if n > uint64(len(f.rest)) {
+		f.bad = true
+		return nil
+	}
+	return f.bytes(int(n))
+}
+
+func (f *fields) bool() bool {
+	b := f.byte()
+	f.bad = f.bad || b > 1
+	return b == 1
+}
+
+func appendBool(dst []byte, yes bool) []byte {
+	if yes {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
+}
+
+// appendTime appends an instant in microseconds since 1970, with 0 for the zero time.
+func appendTime(dst []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return binary.AppendUvarint(dst, 0)
+	}
+	return binary.AppendUvarint(dst, uint64(t.UnixMicro()))
+}
+
+func (f *fields) time() time.Time {
+	micros := f.uvarint()
+	if micros == 0 {
+		return time.Time{}
+	}
+	f.bad = f.bad || micros > math.MaxInt64
+	return time.UnixMicro(int64(micros)).UTC()
+}
+
+// What an answer's record says besides its note.
+const (
+	answerKnown   = 1 << 0 // a redelivery is one, until the release of a QoS 2 operation
+	answerReplied = 1 << 1 // the reply follows
+)
+
+// appendAnswer appends a record of x: of kind recordAnswer or recordExchange.
+func appendAnswer(dst []byte, kind byte, x *exchange, known, owed, replied bool) []byte {
+	dst = binary.AppendUvarint(append(dst, kind), x.session.incarnation)
+	flags := byte(0)
+	if known {
+		flags |= answerKnown
+	}
+	if replied {
+		flags |= answerReplied
+	}
+	dst = append(dst, flags)
+	dst = appendShort(dst, appendNote(nil, x, owed))
+	if replied {
+		dst = appendReply(dst, &x.reply)
+	}
+	return dst
+}
+
+// appendNumbered appends a record that says something about one number: recordRelease or recordAcked.
+func appendNumbered(dst []byte, kind byte, s *session, number uint64) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(append(dst, kind), s.incarnation), number)
+}
+
+// Which fields of a reply are true.
+const (
+	replyBalance   = 1 << 0
+	replyDuplicate = 1 << 1
+)
+
+func appendReply(dst []byte, r *bank.Reply) []byte {
+	flags := byte(0)
+	if r.HasBalance {
+		flags |= replyBalance
+	}
+	if r.Duplicate {
+		flags |= replyDuplicate
+	}
+	dst = append(dst, byte(r.Code), byte(r.Kind), flags)
+	dst = appendShort(dst, r.ID)
+	dst = binary.AppendUvarint(dst, r.Seq)
+	dst = appendTime(dst, r.Time)
+	dst = binary.AppendVarint(dst, int64(r.Amount))
+	dst = binary.AppendVarint(dst, int64(r.Balance))
+	return appendShort(dst, r.Detail)
+}
+
+func (f *fields) reply() bank.Reply {
+	var r bank.Reply
+	r.Code, r.Kind = bank.Code(f.byte()), bank.Kind(f.byte())
+	flags := f.byte()
+	r.HasBalance, r.Duplicate = flags&replyBalance != 0, flags&replyDuplicate != 0
+	r.ID = string(f.short())
+	r.Seq, r.Time = f.uvarint(), f.time()
+	r.Amount, r.Balance = bank.Amount(f.varint64()), bank.Amount(f.varint64())
+	r.Detail = string(f.short())
+	return r
+}
+
+func (f *fields) varint64() int64 {
+	v, n := binary.Varint(f.rest)
+	if n <= 0 {
+		f.bad, f.rest = true, nil
+		return 0
+	}
+	f.rest = f.rest[n:]
+	return v
+}
+
+// link is what a session knows of its connections.
+type link struct {
+	connected bool
+	persists  bool          // outlives the connection that it has
+	expiry    time.Duration // how long
+	expires   time.Time     // while it is not connected
+	window    int           // replies that its connection takes at once
+	sent      uint64        // the greatest number of a reply that was sent
+}
+
+func appendLink(dst []byte, l *link) []byte {
+	dst = appendBool(appendBool(dst, l.connected), l.persists)
+	dst = binary.AppendUvarint(dst, uint64(l.expiry/time.Second))
+	dst = appendTime(dst, l.expires)
+	dst = binary.AppendUvarint(dst, uint64(l.window))
+	return binary.AppendUvarint(dst, l.sent)
+}
+
+func (f *fields) link() link {
+	var l link
+	l.connected, l.persists = f.bool(), f.bool()
+	l.expiry = time.Duration(min(f.uvarint(), uint64(maxExpiry/time.Second))) * time.Second
+	l.expires = f.time()
+	l.window = int(min(f.uvarint(), maxWindow))
+	l.sent = f.uvarint()
+	return l
+}
+
+func appendFilters(dst []byte, subscriptions []packets.Subscription) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(subscriptions)))
+	for i := range subscriptions {
+		dst = append(appendShort(dst, subscriptions[i].Filter), subscriptions[i].Qos)
+	}
+	return dst
+}
+
+func (f *fields) filters() []packets.Subscription {
+	n := f.uvarint()
+	if f.bad = f.bad || n > maxSubscriptions; f.bad {
+		return nil
+	}
+	subscriptions := make([]packets.Subscription, 0, n)
+	for range n {
+		subscriptions = append(subscriptions, packets.Subscription{Filter: string(f.short()), Qos: f.byte()})
+	}
+	return subscriptions
+}

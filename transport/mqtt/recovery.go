@@ -1,0 +1,247 @@
+package mqtt
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"gateway/bank"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// Recovery puts the sessions together again that were kept. It is told every record of the [Store] in order, then every
+// entry of the journal behind [Recovery.Seq], and is then given to [New].
+//
+// Its order does not matter beyond that, and nothing is harmed by what comes twice: every record is about a numbered thing.
+type Recovery struct {
+	seq         uint64
+	incarnation uint64
+	sessions    map[uint64]*restored // by incarnation
+}
+
+// restored is a session on its way back.
+type restored struct {
+	id, principal string
+	link          link
+	subscriptions []packets.Subscription
+	arrivals      uint64
+	settled       uint64 // what has a lower number and is not among exchanges is over
+	acked         uint64
+	exchanges     map[uint64]*kept
+	released      map[uint64]bool
+}
+
+// kept is an operation on its way back.
+type kept struct {
+	note
+	known   bool // a redelivery is one
+	replied bool
+}
+
+// NewRecovery returns a Recovery that knows of nothing yet.
+func NewRecovery() *Recovery { return &Recovery{sessions: make(map[uint64]*restored)} }
+
+// Seq returns the entry up to which the records say everything.
+func (r *Recovery) Seq() uint64 { return r.seq }
+
+// Record takes a record of the store. An error means that it is none of this program's.
+func (r *Recovery) Record(b []byte) error {
+	f := fields{rest: b}
+	kind := f.byte()
+	if kind == recordStart {
+		seq, incarnation := f.uvarint(), f.uvarint()
+		r.seq, r.incarnation = max(r.seq, seq), max(r.incarnation, incarnation)
+	} else {
+		r.about(kind, &f)
+	}
+	if f.bad || len(f.rest) > 0 {
+		return fmt.Errorf("%w: kind %q", errRecord, kind)
+	}
+	return nil
+}
+
+// about takes a record about a session. About one that has ended there is nothing to know.
+func (r *Recovery) about(kind byte, f *fields) {
+	incarnation := f.uvarint()
+	s := r.sessions[incarnation]
+	if kind == recordSession {
+		r.session(incarnation, s == nil, f)
+		return
+	}
+	known := s != nil
+	if !known {
+		s = newRestored()
+	}
+	switch kind {
+	case recordLink:
+		s.link = f.link()
+	case recordFilters:
+		s.subscriptions = f.filters()
+	case recordAnswer, recordExchange:
+		s.answer(kind, incarnation, f)
+	case recordRelease:
+		s.released[f.uvarint()] = true
+	case recordAcked:
+		s.acked = max(s.acked, f.uvarint())
+	case recordEnd:
+		delete(r.sessions, incarnation)
+	default:
+		f.bad = true
+	}
+}
+
+func newRestored() *restored {
+	return &restored{exchanges: make(map[uint64]*kept), released: make(map[uint64]bool)}
+}
+
+// session takes the record of a session. One that is known already is so from a later checkpoint.
+func (r *Recovery) session(incarnation uint64, isNew bool, f *fields) {
+	s := newRestored()
+	s.id, s.principal = string(f.short()), string(f.short())
+	s.link, s.subscriptions = f.link(), f.filters()
+	s.arrivals, s.settled, s.acked = f.uvarint(), f.uvarint(), f.uvarint()
+	f.bad = f.bad || incarnation == 0 || !validClientID(s.id)
+	if isNew && !f.bad {
+		r.sessions[incarnation] = s
+		r.incarnation = max(r.incarnation, incarnation)
+	}
+}
+
+// answer takes an operation that was answered.
+func (s *restored) answer(kind byte, incarnation uint64, f *fields) {
+	flags := f.byte()
+	n, err := parseNote(f.short())
+	k := &kept{note: n, known: flags&answerKnown != 0, replied: flags&answerReplied != 0}
+	if k.replied {
+		k.reply = f.reply()
+	}
+	if f.bad = f.bad || err != nil || n.incarnation != incarnation; f.bad {
+		return
+	}
+	s.add(k, kind == recordExchange)
+}
+
+// add takes an operation. Of one that a checkpoint has dealt with, only what that says counts.
+func (s *restored) add(k *kept, fromCheckpoint bool) {
+	known := s.exchanges[k.number]
+	switch {
+	case known == nil && (fromCheckpoint || k.number > s.settled):
+		s.exchanges[k.number] = k
+	case known != nil && fromCheckpoint:
+		known.known = known.known || k.known
+		known.owed = known.owed || k.owed
+		if k.replied && !known.replied {
+			known.manner, known.below = k.manner, k.below
+			known.reply, known.replied = k.reply, true
+		}
+	}
+}
+
+// Entry takes an entry of the journal. It keeps nothing of e.
+func (r *Recovery) Entry(e *bank.Entry) error {
+	if e.Origin.Door != bank.DoorMQTT || e.Origin.Delivery == "" {
+		return nil
+	}
+	n, err := parseNote([]byte(e.Origin.Delivery))
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", e.Seq, err)
+	}
+	if s := r.sessions[n.incarnation]; s != nil {
+		n.reply = e.Reply()
+		s.add(&kept{note: n, known: true, replied: true}, false)
+	}
+	return nil
+}
+
+// restore gives the server the sessions that have not ended. A session that was connected counts as disconnected now.
+func (r *Recovery) restore(server *Server) error {
+	registry := &server.sessions
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	registry.incarnation = r.incarnation
+	now := registry.now()
+	for _, incarnation := range slices.Sorted(maps.Keys(r.sessions)) {
+		from := r.sessions[incarnation]
+		s := &session{
+			id: from.id, principal: from.principal, own: server.options.ownTopic(from.id), registry: registry,
+			incarnation: incarnation,
+		}
+		if from.over(now) {
+			registry.forgetLocked(s, nil)
+			continue
+		}
+		if other := registry.sessions[s.id]; other != nil {
+			return fmt.Errorf("mqtt: %q has two sessions, %d and %d", s.id, other.incarnation, incarnation)
+		}
+		s.mu.Lock()
+		s.restoreLocked(from, now)
+		if from.link.connected {
+			registry.append(s.appendLinkLocked(nil), nil)
+		}
+		s.mu.Unlock()
+		registry.sessions[s.id] = s
+	}
+	r.sessions = nil
+	return nil
+}
+
+// over reports whether a session has ended.
+func (s *restored) over(now time.Time) bool {
+	if s.link.connected {
+		return !s.link.persists
+	}
+	return !now.Before(s.link.expires)
+}
+
+// restoreLocked makes a session what it was.
+func (s *session) restoreLocked(from *restored, now time.Time) {
+	s.link, s.subscriptions = from.link, from.subscriptions
+	s.clock = 1 // when everything was sent that was
+	s.inbound.limit = maxRemembered
+	s.arrivals, s.settled = max(from.arrivals, from.acked), from.settled
+	for released := range from.released {
+		s.arrivals = max(s.arrivals, released)
+	}
+	surely := 0 // replies that its connection may have had at once
+	if from.link.connected {
+		surely = from.link.window
+		s.link.connected, s.link.expires = false, now.Add(from.link.expiry)
+	}
+	for _, number := range slices.Sorted(maps.Keys(from.exchanges)) {
+		k := from.exchanges[number]
+		x := s.exchange(k)
+		if k.known && x.qos == 2 && !from.released[number] {
+			s.inbound.begin(x)
+			s.inbound.settle(x, success)
+		}
+		if k.known && x.qos == 1 {
+			s.inbound.settle(x, success)
+		}
+		s.settled = max(s.settled, number)
+		x.owed = x.owed && k.replied && number > from.acked
+		if !x.owed {
+			continue
+		}
+		if surely > 0 || number <= from.link.sent {
+			surely--
+			x.sent = s.clock
+		}
+		s.registry.waiting.Add(1)
+		s.outbound.reserved++
+		x.heard, x.grant, x.reserved, x.waits = true, 1, true, true
+		s.outbound.queue.push(x)
+	}
+	s.arrivals = max(s.arrivals, s.settled)
+}
+
+// exchange returns an operation of the session as it was.
+func (s *session) exchange(k *kept) *exchange {
+	x := k.exchange
+	x.session, x.kept, x.judged, x.answered = s, true, true, true
+	if k.below != "" {
+		x.manner.topic = s.own + k.below
+	}
+	return &x
+}
