@@ -11,6 +11,7 @@ func (r *reader) check(c *Config) {
 	r.checkBank(c.Bank)
 	r.checkLedger(c.Ledger)
 	r.checkTopics(c.MQTT)
+	r.checkSessions(c.MQTT)
 	oneOf(r, "auth.anonymous", c.Auth.Anonymous, Loopback, Never)
 	r.checkUsers(c)
 	r.checkListeners(c)
@@ -48,6 +49,12 @@ func (r *reader) checkLimits(l Limits) {
 	within(r, "limits.idle_timeout", l.IdleTimeout, MinDuration, MaxIdleTimeout)
 	within(r, "limits.in_flight", l.InFlight, 1, MaxInFlight)
 	within(r, "limits.rate", l.Rate, 0, MaxOperationRate)
+}
+
+func (r *reader) checkSessions(m MQTT) {
+	within(r, "mqtt.sessions", m.Sessions, 1, MaxSessions)
+	within(r, "mqtt.waiting_replies", m.WaitingReplies, 1, MaxWaitingReplies)
+	within(r, "mqtt.waiting_replies_total", m.WaitingRepliesTotal, 1, MaxWaitingRepliesTotal)
 }
 
 // checkTopics holds the replies apart from the operations: what lies below a client's reply topic is its own, too.

@@ -23,6 +23,12 @@ func TestBounds(t *testing.T) {
 		{"limits", "idle_timeout", "1m", "-1m", "must be from 1ms to 168h0m0s, not -1m0s"},
 		{"limits", "in_flight", "1", "0", "must be from 1 to 65535, not 0"},
 		{"limits", "in_flight", "65535", "65536", "must be from 1 to 65535, not 65536"},
+		{"mqtt", "sessions", "1", "0", "must be from 1 to 10000000, not 0"},
+		{"mqtt", "sessions", "10000000", "10000001", "must be from 1 to 10000000, not 10000001"},
+		{"mqtt", "waiting_replies", "1", "0", "must be from 1 to 65535, not 0"},
+		{"mqtt", "waiting_replies", "65535", "65536", "must be from 1 to 65535, not 65536"},
+		{"mqtt", "waiting_replies_total", "1", "0", "must be from 1 to 100000000, not 0"},
+		{"mqtt", "waiting_replies_total", "100000000", "100000001", "must be from 1 to 100000000, not 100000001"},
 		{"limits", "rate", "0", "-1", "must be from 0 to 1000000, not -1"},
 		{"limits", "rate", "1000000", "1000001", "must be from 0 to 1000000, not 1000001"},
 	} {

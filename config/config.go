@@ -49,6 +49,12 @@ const (
 	MaxIdleTimeout = 7 * 24 * time.Hour
 	// MaxInFlight is the largest limits.in_flight: the largest Receive Maximum that MQTT 5 can say.
 	MaxInFlight = 65_535
+	// MaxSessions is the largest mqtt.sessions. Each takes a few hundred bytes of memory.
+	MaxSessions = 10_000_000
+	// MaxWaitingReplies is the largest mqtt.waiting_replies: each reply needs a packet id of its own.
+	MaxWaitingReplies = 65_535
+	// MaxWaitingRepliesTotal is the largest mqtt.waiting_replies_total. Each takes a few hundred bytes of memory.
+	MaxWaitingRepliesTotal = 100_000_000
 	// MaxOperationRate is the largest limits.rate, in operations per second.
 	MaxOperationRate = 1_000_000
 )
@@ -133,6 +139,11 @@ type MQTT struct {
 	Listeners       []MQTTListener `key:"listeners"`
 	OperationsTopic string         `key:"operations_topic"` // without wildcards
 	RepliesTopic    string         `key:"replies_topic"`    // one of its levels is ClientID; never covers OperationsTopic
+	// Sessions bounds the sessions, connected and stored. WaitingReplies bounds the replies of one that are not acknowledged,
+	// besides Limits.InFlight, and WaitingRepliesTotal those of all.
+	Sessions            int `key:"sessions"`
+	WaitingReplies      int `key:"waiting_replies"`
+	WaitingRepliesTotal int `key:"waiting_replies_total"`
 }
 
 // ClientID is the level of MQTT.RepliesTopic that stands for the client's id.
@@ -243,6 +254,10 @@ func Default() Config {
 			},
 			OperationsTopic: "bank/ops",
 			RepliesTopic:    "bank/replies/" + ClientID,
+
+			Sessions:            65_536,
+			WaitingReplies:      4096,
+			WaitingRepliesTotal: 262_144,
 		},
 		Admin: Admin{Address: "127.0.0.1:8080"},
 		Auth:  Auth{Anonymous: Loopback},

@@ -82,6 +82,7 @@ func checkBounds(t *testing.T, c config.Config) {
 		"path":       c.Ledger.Path != "",
 		"topics":     !strings.ContainsAny(c.MQTT.OperationsTopic, "+#{") && strings.Count(c.MQTT.RepliesTopic, config.ClientID) == 1,
 		"limits":     l.Connections >= 1 && l.Connections <= config.MaxConnections && l.InFlight >= 1 && l.InFlight <= config.MaxInFlight,
+		"sessions":   c.MQTT.Sessions >= 1 && c.MQTT.WaitingReplies >= 1 && c.MQTT.WaitingRepliesTotal >= 1,
 		"message":    l.Message >= config.MinMessage && l.Message <= config.MaxMessage,
 		"timeouts":   l.ReadTimeout >= config.MinDuration && l.IdleTimeout >= config.MinDuration,
 		"listeners":  len(c.Socket.Listeners) <= config.MaxListeners && len(c.MQTT.Listeners) <= config.MaxListeners,

@@ -111,6 +111,7 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 		Gate: connections, Observer: m.doors[bank.DoorMQTT], Logger: s.logger.With("door", "mqtt"),
 		ReadTimeout: settings.Limits.ReadTimeout, IdleTimeout: settings.Limits.IdleTimeout,
 		Message: int(settings.Limits.Message), InFlight: settings.Limits.InFlight,
+		Sessions: settings.MQTT.Sessions, Waiting: settings.MQTT.WaitingReplies, WaitingAll: settings.MQTT.WaitingRepliesTotal,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: make the broker: %w", errListen, err)

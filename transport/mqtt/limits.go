@@ -70,9 +70,6 @@ const (
 	DefaultWaitingAll = 1 << 18
 )
 
-// MaxWaiting is the most that Options.Waiting and Options.InFlight may be together: each reply needs a packet id.
-const MaxWaiting = 1 << 15
-
 // Reasons that are given to [Observer.Rejected].
 const (
 	RejectedAddress     = "address"     // not in allow_from

@@ -104,8 +104,8 @@ func New(bank Bank, options Options) (*Server, error) {
 	if options.InFlight < 0 || options.InFlight > 1<<16-1 || options.Message < 0 || options.Message > 1<<28 {
 		return nil, errors.New("mqtt: InFlight or Message is not one")
 	}
-	if options.Sessions < 0 || options.Waiting < 0 || options.WaitingAll < 0 || options.Waiting+options.InFlight > MaxWaiting {
-		return nil, fmt.Errorf("mqtt: Sessions or a Waiting is not one; Waiting and InFlight are at most %d together", MaxWaiting)
+	if options.Sessions < 0 || options.Waiting < 0 || options.WaitingAll < 0 {
+		return nil, errors.New("mqtt: Sessions, Waiting or WaitingAll is not one")
 	}
 	s := &Server{bank: bank, options: options, conns: make(map[*conn]struct{})}
 	s.codecs = map[wire.Format]wire.Codec{
