@@ -1,6 +1,9 @@
 package mqtt
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Limits makes a server's limits as small as a test needs them, before anybody connects.
 func (s *Server) Limits(sessions, waiting int, waitingAll int64) {
@@ -41,6 +44,15 @@ func (s *Server) Remembered(clientID string) int {
 	session.mu.Lock()
 	defer session.mu.Unlock()
 	return len(session.inbound.answers)
+}
+
+// Record writes down what has been acknowledged, which happens by itself soon.
+func (s *Server) Record() { s.sessions.keeper.record() }
+
+// Checkpoint makes one now.
+func (s *Server) Checkpoint() {
+	s.sessions.keeper.gap.Store(true)
+	s.sessions.keeper.check(context.Background(), 0)
 }
 
 // AwaitDetached waits until the server has seen that a session's connection ended.

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +35,8 @@ type heldEngine struct {
 	mu      sync.Mutex
 	held    chan struct{} // nil: not held
 	commits int
-	entered chan int // sizes of batches, when someone listens
+	durable atomic.Int64 // entries
+	entered chan int     // sizes of batches, when someone listens
 }
 
 func (e *heldEngine) Commit(ctx context.Context, ops []bank.Operation, replies []bank.Reply) error {
@@ -49,7 +51,9 @@ func (e *heldEngine) Commit(ctx context.Context, ops []bank.Operation, replies [
 	if held != nil {
 		<-held
 	}
-	return e.Memory.Commit(ctx, ops, replies)
+	err := e.Memory.Commit(ctx, ops, replies)
+	e.durable.Store(int64(len(e.Memory.Entries())))
+	return err
 }
 
 // hold makes every sync wait until release is called.
@@ -94,9 +98,15 @@ func (s *syncedBuffer) String() string {
 // build starts a house. When the test ends it must stop, with its book at zero and no goroutine left.
 func build(t testing.TB, change func(*mqtt.Options), more ...mqtt.Listener) *house {
 	t.Helper()
-	before := runtime.NumGoroutine()
 	memory := bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)
-	h := &house{t: t, log: new(syncedBuffer), engine: &heldEngine{Memory: memory, entered: make(chan int, 1)}}
+	return buildOn(t, &heldEngine{Memory: memory, entered: make(chan int, 1)}, change, more...)
+}
+
+// buildOn starts a house on an engine that another may have had before.
+func buildOn(t testing.TB, engine *heldEngine, change func(*mqtt.Options), more ...mqtt.Listener) *house {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	h := &house{t: t, log: new(syncedBuffer), engine: engine}
 	h.banco = bank.New(h.engine, bank.Options{})
 	options := mqtt.Options{
 		Decimals: 2, Anonymous: true, Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

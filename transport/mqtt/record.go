@@ -32,10 +32,10 @@ const (
 	noteOwed       = 1 << 1 // a reply is owed at QoS 1
 	noteCorrelated = 1 << 2
 	noteMsgpack    = 1 << 3
-	noteBelow      = 1 << 4                  // the reply's topic is below the session's own
-	noteTypeShift  = 5                       // the content type, as an index of contentTypes
-	noteTypeMask   = 3 << noteTypeShift      // bits 5 and 6
-	noteKnown      = noteTypeMask | 1<<5 - 1 // the last bit must not be set
+	noteBelow      = 1 << 4                                // the reply's topic is below the session's own
+	noteTypeShift  = 5                                     // the content type, as an index of contentTypes
+	noteTypeMask   = 3 << noteTypeShift                    // bits 5 and 6
+	noteKnown      = noteTypeMask | (1<<noteTypeShift - 1) // the last bit must not be set
 
 	// recordStart is the first of a checkpoint: the entry up to which it has everything, and the last incarnation there was.
 	recordStart = 's'

@@ -226,7 +226,7 @@ func (s *session) restoreLocked(from *restored, now time.Time) {
 		}
 		if surely > 0 || number <= from.link.sent {
 			surely--
-			x.sent = s.clock
+			x.sent, s.link.sent = s.clock, max(s.link.sent, number)
 		}
 		s.registry.waiting.Add(1)
 		s.outbound.reserved++

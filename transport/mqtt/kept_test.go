@@ -1,0 +1,401 @@
+package mqtt_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"gateway/transport/mqtt"
+)
+
+func TestQoS2IsDoneOnceAcrossAKill(t *testing.T) {
+	for _, level := range []byte{3, 4, 5} {
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			h := keep(t, nil)
+			n := note{qos: 2, id: 7, payload: deposit("1", 20)}
+			p := listening(t, h.address, keeps(level, "c"))
+			p.publish(n)
+			p.acked(tPubrec, 7)
+			for range 3 {
+				h = h.killed()
+				p, _ = enter(t, h.address, keeps(level, "c"))
+				n.dup = 1
+				p.publish(n)
+				p.acked(tPubrec, 7)
+				h.server.Checkpoint()
+			}
+			p.pubrel(7)
+			p.acked(tPubcomp, 7)
+			h = h.killed()
+			p, _ = enter(t, h.address, keeps(level, "c"))
+			n.dup = 0
+			p.publish(n) // the id is free: this is another operation
+			p.acked(tPubrec, 7)
+			if h.entries() != 2 {
+				t.Errorf("%d entries", h.entries())
+			}
+		})
+	}
+}
+
+// acked reads until the success of that packet comes, and acknowledges the replies on the way.
+func (p *peer) acked(kind byte, id uint16) {
+	p.t.Helper()
+	for {
+		k := p.next()
+		switch {
+		case k.kind == tPublish:
+			p.puback(k.id)
+		case k.kind == kind && k.id == id && k.reason == 0:
+			return
+		default:
+			p.t.Fatalf("%s: packet type %d of %d with 0x%02x, want type %d of %d", p.id, k.kind, k.id, k.reason, kind, id)
+		}
+	}
+}
+
+func TestARedeliveryAfterAKillGetsTheFirstAnswer(t *testing.T) {
+	for _, level := range []byte{3, 4, 5} {
+		for name, payload := range map[string]string{
+			"an entry": deposit("1", 20), "a balance": `{"op":"balance","account":"1"}`,
+			"a refusal": `{"op":"withdraw","account":"1","amount":5}`,
+		} {
+			t.Run(fmt.Sprint(name, ", level ", level), func(t *testing.T) {
+				h := keep(t, nil)
+				p := listening(t, h.address, keeps(level, "c"))
+				n := note{qos: 1, id: 7, payload: payload}
+				p.publish(n)
+				p.ack(tPuback, 7, 0)
+				first, _ := p.reply(1)
+				p.quiet()
+				h.server.Record()
+				h = h.killed()
+				p, _ = enter(t, h.address, keeps(level, "c"))
+				p.quiet() // the reply was acknowledged
+				p.publish(note{qos: 1, id: 9, payload: deposit("1", 100)})
+				p.ack(tPuback, 9, 0)
+				p.reply(1)
+				n.dup = 1
+				p.publish(n)
+				p.ack(tPuback, 7, 0)
+				if again, _ := p.reply(1); again != first {
+					t.Errorf("answered %+v, first %+v", again, first)
+				}
+			})
+		}
+	}
+}
+
+// Replies come again in the order of their entries, with their packet ids, and with DUP when they were sent before.
+func TestRepliesWaitAcrossAKill(t *testing.T) {
+	for _, level := range []byte{3, 4, 5} {
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			h := keep(t, nil)
+			hello := keeps(level, "c")
+			hello.properties = append(hello.properties, map[byte][]byte{5: property(0x21, uint16(3))}[level]...)
+			p := listening(t, h.address, hello)
+			const count = 8
+			for id := uint16(1); id <= count; id++ {
+				payload := deposit("1", 1)
+				if id%3 == 0 {
+					payload = `{"op":"balance","account":"1"}`
+				}
+				p.publish(note{qos: 1 + byte(id%2), id: id, payload: payload})
+			}
+			sent := map[uint16]string{}
+			for acks := 0; acks < count; {
+				if k := p.next(); k.kind == tPublish {
+					sent[k.id] = string(k.payload)
+				} else {
+					acks++
+				}
+			}
+			for _, k := range p.settle() {
+				sent[k.id] = string(k.payload)
+			}
+			if level == 5 && len(sent) != 3 {
+				t.Fatalf("%d replies were sent, the client takes 3", len(sent))
+			}
+			h = h.killed()
+			h.server.Checkpoint()
+			h = h.killed()
+			p, _ = enter(t, h.address, hello)
+			for n := range count {
+				a, k := p.reply(1)
+				if want := fmt.Sprintf("%d.00", n+1-(n+1)/3); a.Balance != want || a.Code != "ok" {
+					t.Errorf("reply %d: %+v, want a balance of %s", n, a, want)
+				}
+				before, wasSent := sent[k.id]
+				if k.dup() != wasSent || wasSent && before != string(k.payload) {
+					t.Errorf("reply %d: packet id %d, DUP %v, it was sent: %v", n, k.id, k.dup(), wasSent)
+				}
+			}
+			p.quiet()
+			h.server.Record()
+			h = h.killed()
+			p, _ = enter(t, h.address, hello)
+			p.quiet()
+			if n := h.server.Waiting(); n != 0 {
+				t.Errorf("%d replies wait", n)
+			}
+		})
+	}
+}
+
+// Of a session that had no connection when the gateway died, it is known which replies were sent.
+func TestRepliesNeverSentComeWithoutDUP(t *testing.T) {
+	h := keep(t, nil)
+	p := listening(t, h.address, keeps(4, "c"))
+	p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+	p.ack(tPuback, 1, 0)
+	p.expect(tPublish)
+	release := h.engine.hold()
+	p.publish(note{qos: 1, id: 2, payload: deposit("1", 1)})
+	<-h.engine.entered
+	p.conn.Close()
+	h.server.AwaitDetached("c")
+	release()
+	h = h.killed()
+	p, _ = enter(t, h.address, keeps(4, "c"))
+	for n, dup := range []bool{true, false} {
+		if a, k := p.reply(1); a.Seq != uint64(n+1) || k.dup() != dup {
+			t.Errorf("reply of entry %d with DUP %v", a.Seq, k.dup())
+		}
+	}
+}
+
+func TestNothingOfAKeptSessionIsSaidBeforeItIsDurable(t *testing.T) {
+	h := keep(t, nil)
+	release := h.shelf.hold()
+	p := call(t, h.address)
+	p.level, p.id = 5, "c"
+	p.send(keeps(5, "c").bytes())
+	h.mustWait(t, p)
+	release()
+	if k := p.expect(tConnack); k.reason != 0 {
+		t.Fatalf("CONNACK 0x%02x", k.reason)
+	}
+	for name, step := range map[string]struct {
+		sent []byte
+		want []byte
+	}{
+		"SUBSCRIBE":   {framed(tSubscribe<<4|2, []byte{0, 1, 0}, text("bank/replies/c"), []byte{1}), []byte{tSuback}},
+		"UNSUBSCRIBE": {framed(tUnsubscribe<<4|2, []byte{0, 1, 0}, text("bank/replies/c/x")), []byte{tUnsuback}},
+		"a balance":   {note{qos: 1, id: 1, payload: `{"op":"balance","account":"1"}`}.bytes(5), []byte{tPuback}},
+		"a refusal":   {note{qos: 2, id: 2, payload: `{"op":"withdraw","account":"1","amount":5}`}.bytes(5), []byte{tPubrec}},
+	} {
+		release := h.shelf.hold()
+		p.send(step.sent)
+		h.mustWait(t, p)
+		release()
+		for _, kind := range step.want {
+			if k := p.next(); k.kind != kind && k.kind != tPublish {
+				t.Errorf("%s: packet type %d, want %d", name, k.kind, kind)
+			}
+		}
+		for _, k := range p.settle() {
+			if k.kind == tPublish {
+				p.puback(k.id)
+			}
+		}
+	}
+	release = h.shelf.hold()
+	p.pubrel(2)
+	h.mustWait(t, p)
+	release()
+	p.ack(tPubcomp, 2, 0)
+}
+
+// mustWait fails the test when something comes: the shelf has the record that it waits for, and has not kept it.
+func (k *keptHouse) mustWait(t *testing.T, p *peer) {
+	t.Helper()
+	k.shelf.mu.Lock()
+	defer k.shelf.mu.Unlock()
+	for len(k.shelf.waiting) == 0 {
+		k.shelf.changed.Wait()
+	}
+	p.conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if got, err := p.read(); err == nil {
+		t.Fatalf("packet type %d before it was durable", got.kind)
+	}
+	p.conn.SetReadDeadline(time.Now().Add(patience))
+}
+
+func TestWhatASessionIsSurvivesAKill(t *testing.T) {
+	h := keep(t, nil)
+	p := listening(t, h.address, keeps(5, "c"))
+	p.subscribe(2, "bank/replies/c/+", 0)
+	p.send(framed(tUnsubscribe<<4|2, []byte{0, 3, 0}, text("bank/replies/c")))
+	p.expect(tUnsuback)
+	enter(t, h.address, hello{id: "passing"})
+	enter(t, h.address, hello{id: "passing3", level: 4})
+	h = h.killed()
+	if n := h.server.Sessions(); n != 1 {
+		t.Errorf("%d sessions, want that which persists", n)
+	}
+	p, ack := enter(t, h.address, keeps(5, "c"))
+	if !ack.present {
+		t.Error("the session is not there")
+	}
+	below := property(0x08, "bank/replies/c/x")
+	p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)}, note{qos: 1, id: 2, properties: below, payload: deposit("1", 1)})
+	p.ack(tPuback, 1, 0)
+	p.ack(tPuback, 2, 0)
+	if a, k := p.reply(0); k.topic != "bank/replies/c/x" || a.Seq != 2 {
+		t.Errorf("%s: %+v", k.topic, a)
+	}
+	p.quiet()
+}
+
+func TestHowAReplyIsToBeSentSurvivesAKill(t *testing.T) {
+	h := keep(t, nil)
+	p, _ := enter(t, h.address, keeps(5, "c"))
+	p.subscribe(1, "bank/replies/c/#", 1)
+	p.publish(note{qos: 1, id: 1, payload: "\x83\xa2op\xa7deposit\xa7account\xa11\xa6amount\x01", properties: join(
+		property(0x03, "application/vnd.msgpack"), property(0x08, "bank/replies/c/a/b"), property(0x09, "a\x00b"),
+	)})
+	p.ack(tPuback, 1, 0)
+	first := p.expect(tPublish)
+	for _, step := range []func(){func() {}, func() { h.server.Checkpoint() }} {
+		step()
+		h = h.killed()
+		p, _ = enter(t, h.address, keeps(5, "c"))
+		again := p.expect(tPublish)
+		if again.topic != "bank/replies/c/a/b" || string(again.payload) != string(first.payload) || !again.dup() ||
+			again.properties[0x03] != "application/vnd.msgpack" || again.properties[0x09] != "a\x00b" {
+			t.Errorf("%+v", again)
+		}
+	}
+}
+
+func TestACleanStartForgetsAcrossAKill(t *testing.T) {
+	for _, level := range []byte{3, 4, 5} {
+		h := keep(t, nil)
+		p := listening(t, h.address, keeps(level, "c"))
+		p.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
+		p.ack(tPubrec, 1, 0)
+		p.expect(tPublish)
+		p.conn.Close()
+		clean := keeps(level, "c")
+		clean.stored = false
+		if _, ack := enter(t, h.address, clean); ack.present {
+			t.Errorf("level %d: the session is there", level)
+		}
+		h = h.killed()
+		p, ack := enter(t, h.address, keeps(level, "c"))
+		if ack.present != (level == 5) { // of MQTT 5 the clean start's own session persists
+			t.Errorf("level %d: present %v", level, ack.present)
+		}
+		p.quiet()
+		p.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
+		p.ack(tPubrec, 1, 0)
+		if h.entries() != 2 {
+			t.Errorf("level %d: %d entries", level, h.entries())
+		}
+	}
+}
+
+func TestSessionsExpireAcrossAKill(t *testing.T) {
+	h := keep(t, nil)
+	for id, seconds := range map[string]uint32{"short": 10, "long": 1000, "connected": 10} {
+		p, _ := enter(t, h.address, hello{id: id, stored: true, properties: property(0x11, seconds)})
+		if id != "connected" {
+			p.conn.Close()
+			h.server.AwaitDetached(id)
+		}
+	}
+	resumed, _ := enter(t, h.address, hello{id: "long", stored: true}) // without an expiry: it ends with its connection
+	resumed.quiet()
+	enter(t, h.address, keeps(5, "left"))
+	h.server.Later(20 * time.Second)
+	if n := h.server.Sessions(); n != 3 {
+		t.Fatalf("%d sessions", n)
+	}
+	h = h.killed()
+	if n := h.server.Sessions(); n != 2 {
+		t.Errorf("%d sessions, want connected and left", n)
+	}
+	h.server.Later(5 * time.Second)
+	h = h.killed() // which does not prolong it
+	h.server.Later(11 * time.Second)
+	if n := h.server.Sessions(); n != 1 {
+		t.Errorf("%d sessions, want left", n)
+	}
+	h = h.killed()
+	for id, want := range map[string]bool{"short": false, "long": false, "left": true} {
+		if _, ack := enter(t, h.address, keeps(5, id)); ack.present != want {
+			t.Errorf("%s: present %v", id, ack.present)
+		}
+	}
+}
+
+func TestASessionBelongsToItsPrincipalAcrossAKill(t *testing.T) {
+	h := keep(t, nil)
+	p, _ := enter(t, h.address, keeps(5, "c"))
+	p.conn.Close()
+	h.server.AwaitDetached("c")
+	h.server.Own("c", "ana")
+	h.server.Checkpoint()
+	h = h.killed()
+	if k := call(t, h.address).greet(keeps(5, "c")); k.reason != 0x87 {
+		t.Errorf("CONNACK 0x%02x", k.reason)
+	}
+}
+
+func TestAStoreWithoutSpaceLosesNothing(t *testing.T) {
+	h := keep(t, nil)
+	p := listening(t, h.address, keeps(4, "c"))
+	p.publish(note{qos: 2, id: 7, payload: deposit("1", 20)})
+	p.ack(tPubrec, 7, 0)
+	p.reply(1)
+	h.shelf.set(func() { h.shelf.full = true })
+	if k := call(t, h.address).greet(keeps(5, "new")); k.reason != 0x88 {
+		t.Errorf("a new session: CONNACK 0x%02x", k.reason)
+	}
+	enter(t, h.address, hello{id: "passing"})
+	p.publish(note{qos: 1, id: 1, payload: `{"op":"balance","account":"1"}`})
+	p.ack(tPuback, 1, 0) // balances go on
+	if a, _ := p.reply(1); a.Balance != "20.00" {
+		t.Errorf("%+v", a)
+	}
+	if k := p.subscribe(9, "bank/replies/c/x", 1); k.granted[0] != 0x80 {
+		t.Errorf("a subscription: 0x%02x", k.granted[0])
+	}
+	p.pubrel(7)
+	p.quiet() // the release is not durable
+	h.server.Checkpoint()
+	p.quiet()
+	h.shelf.set(func() { h.shelf.full = false })
+	h.server.Checkpoint()
+	p.ack(tPubcomp, 7, 0)
+	h = h.killed()
+	p, _ = enter(t, h.address, keeps(4, "c"))
+	p.publish(note{qos: 2, id: 7, payload: deposit("1", 20)})
+	p.acked(tPubrec, 7)
+	if h.entries() != 2 {
+		t.Errorf("%d entries", h.entries())
+	}
+}
+
+func TestLimitsHoldAcrossAKill(t *testing.T) {
+	h := keep(t, func(o *mqtt.Options) { o.Sessions, o.Waiting, o.InFlight = 1, 3, 1 })
+	p := listening(t, h.address, keeps(4, "c"))
+	for id := uint16(1); id <= 4; id++ {
+		p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+		p.ack(tPuback, id, 0)
+		p.expect(tPublish)
+	}
+	h = h.killed()
+	if k := call(t, h.address).greet(keeps(5, "d")); k.reason != 0x97 {
+		t.Errorf("one session more: CONNACK 0x%02x", k.reason)
+	}
+	p, _ = enter(t, h.address, keeps(4, "c"))
+	for range 4 {
+		p.expect(tPublish)
+	}
+	p.publish(note{qos: 1, id: 9, payload: deposit("1", 1)})
+	p.ack(tPuback, 9, 0)
+	if a, _ := p.reply(0); a.Code != "overloaded" || h.entries() != 4 {
+		t.Errorf("%+v, %d entries", a, h.entries())
+	}
+}
