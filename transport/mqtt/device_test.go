@@ -3,9 +3,11 @@ package mqtt_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,14 +20,17 @@ type device struct {
 	level  byte
 	id     string
 	random *rand.Rand
+	killed bool          // the house may end at any time
+	stop   chan struct{} // closed when it is about to
 
-	peer   *peer
-	breaks int // packets until the link breaks
-	issued int
-	lastID uint16
-	open   []*delivery
-	seen   map[uint64]bool // entries whose reply has come
-	last   uint64          // the last of them
+	peer       *peer
+	breaks     int // packets until the link breaks
+	issued     int
+	lastID     uint16
+	open       []*delivery
+	seen       map[uint64]bool // entries whose reply has come
+	subscribed bool            // SUBACK came
+	last       uint64          // the last of them
 }
 
 // delivery is an operation that is not completely acknowledged.
@@ -46,17 +51,14 @@ func (d *device) run() error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%s: %d issued, %d open, %d replies", d.id, d.issued, len(d.open), len(d.seen))
 		}
-		if d.peer == nil {
-			if err := d.connect(); err != nil {
-				return err
-			}
+		select {
+		case <-d.stop:
+			return nil
+		default:
 		}
-		d.issue()
-		k, err := d.peer.read()
-		if err == nil {
-			err = d.take(k)
-		}
-		if err != nil {
+		if err := d.step(); err != nil && d.killed && errors.Is(err, errLink) {
+			return nil
+		} else if err != nil {
 			return fmt.Errorf("%s: %w", d.id, err)
 		}
 		if d.breaks--; d.breaks <= 0 {
@@ -67,21 +69,43 @@ func (d *device) run() error {
 	return nil
 }
 
+// errLink says that the house is gone.
+var errLink = errors.New("the link broke")
+
+// step sends what there is to send and takes one packet.
+func (d *device) step() error {
+	if d.peer == nil {
+		if err := d.connect(); err != nil {
+			return err
+		}
+	}
+	d.issue()
+	k, err := d.peer.read()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%d issued, %d open, %d replies: %w", d.issued, len(d.open), len(d.seen), err)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errLink, err)
+	}
+	return d.take(k)
+}
+
 // connect comes back to the session and delivers again what was not acknowledged.
 func (d *device) connect() error {
 	conn, err := net.Dial("tcp", d.house.address)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errLink, err)
 	}
 	conn.SetDeadline(time.Now().Add(patience))
 	d.peer = &peer{t: d.house.t.(*testing.T), conn: conn, in: bufio.NewReader(conn), level: d.level, id: d.id}
 	d.breaks = 1 + d.random.IntN(40)
 	conn.Write(keeps(d.level, d.id).bytes())
-	if k, err := d.peer.read(); err != nil || k.kind != tConnack || k.reason != 0 {
-		return fmt.Errorf("%s: CONNECT: %v, 0x%02x", d.id, err, k.reason)
+	if k, err := d.peer.read(); err != nil {
+		return fmt.Errorf("%w: CONNECT: %w", errLink, err)
+	} else if k.kind != tConnack || k.reason != 0 {
+		return fmt.Errorf("CONNECT: packet type %d, 0x%02x", k.kind, k.reason)
 	}
-	if d.seen == nil {
-		d.seen = map[uint64]bool{}
+	if !d.subscribed {
 		conn.Write(framed(tSubscribe<<4|2, []byte{0, 1}, withLength(d.level, nil), text("bank/replies/"+d.id), []byte{1}))
 	}
 	for _, open := range d.open {
@@ -126,6 +150,8 @@ func (d *device) find(id uint16) *delivery {
 func (d *device) take(k packet) error {
 	open := d.find(k.id)
 	switch {
+	case k.kind == tSuback:
+		d.subscribed = true
 	case k.kind == tPublish:
 		var a answer
 		if err := json.Unmarshal(k.payload, &a); err != nil || !a.Status {
@@ -133,6 +159,9 @@ func (d *device) take(k packet) error {
 		}
 		if !d.seen[a.Seq] && a.Seq < d.last {
 			return fmt.Errorf("the reply of entry %d comes after that of %d", a.Seq, d.last)
+		}
+		if d.seen == nil {
+			d.seen = map[uint64]bool{}
 		}
 		d.seen[a.Seq], d.last = true, max(d.last, a.Seq)
 		d.peer.conn.Write([]byte{tPuback << 4, 2, byte(k.id >> 8), byte(k.id)})

@@ -2,6 +2,9 @@ package mqtt_test
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -397,5 +400,55 @@ func TestLimitsHoldAcrossAKill(t *testing.T) {
 	p.ack(tPuback, 9, 0)
 	if a, _ := p.reply(0); a.Code != "overloaded" || h.entries() != 4 {
 		t.Errorf("%+v, %d entries", a, h.entries())
+	}
+}
+
+// Devices on links that break, of a gateway that is killed under them again and again, with checkpoints at any time.
+func TestNothingIsLostOrDoneTwiceWhenTheGatewayIsKilled(t *testing.T) {
+	h := keep(t, nil)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 99))
+	const devices, kills = 6, 8
+	all := make([]*device, devices)
+	for i := range all {
+		all[i] = &device{level: byte(3 + i%3), id: fmt.Sprint("device", i), random: rand.New(rand.NewPCG(seed, uint64(i))), killed: true}
+	}
+	for round := range kills + 1 {
+		var running sync.WaitGroup
+		for _, d := range all {
+			d.house, d.stop = h.house, make(chan struct{})
+			running.Go(func() {
+				if err := d.run(); err != nil {
+					t.Error(err)
+				}
+				if d.peer != nil {
+					d.peer.conn.Close()
+					d.peer = nil
+				}
+			})
+		}
+		if round < kills {
+			for range 1 + random.IntN(3) {
+				h.awaitEntries(random.IntN(devices * deviceOperations / kills))
+				h.server.Checkpoint()
+			}
+			for _, d := range all {
+				close(d.stop)
+			}
+			h = h.killedAtOnce()
+		}
+		running.Wait()
+	}
+	if h.entries() != devices*deviceOperations {
+		t.Errorf("%d entries, want %d", h.entries(), devices*deviceOperations)
+	}
+}
+
+// awaitEntries waits until so many more entries have been written, or all there will be.
+func (k *keptHouse) awaitEntries(more int) {
+	want := min(int(k.engine.durable.Load())+more, 6*deviceOperations)
+	for deadline := time.Now().Add(patience); int(k.engine.durable.Load()) < want && time.Now().Before(deadline); {
+		runtime.Gosched()
 	}
 }

@@ -415,11 +415,12 @@ func (s *session) collect(c *conn, b *batch) bool {
 	return len(b.answers)+len(b.replies) > 0
 }
 
-// quiet reports whether c owes its client nothing more.
+// quiet reports whether c owes its client nothing more. Replies of a session that is kept can wait until it comes back.
 func (s *session) quiet(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.conn != c || s.pending.count == 0 && len(s.ready) == 0 && s.outbound.queue.count == 0
+	waiting := s.outbound.queue.count > 0 && !s.keptLocked()
+	return s.conn != c || s.pending.count == 0 && len(s.ready) == 0 && !waiting
 }
 
 // attachLocked gives the session to c, which sends everything again that was not acknowledged.

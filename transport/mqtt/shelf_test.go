@@ -2,6 +2,7 @@ package mqtt_test
 
 import (
 	"bytes"
+	"net"
 	"sync"
 	"testing"
 
@@ -134,6 +135,7 @@ func (s *shelf) close() {
 type keptHouse struct {
 	*house
 	shelf  *shelf
+	door   *cutter
 	change func(*mqtt.Options)
 }
 
@@ -163,13 +165,46 @@ func moveIn(t testing.TB, engine *heldEngine, records [][]byte, change func(*mqt
 	}
 	k := &keptHouse{shelf: newShelf(t, records), change: change}
 	t.Cleanup(k.shelf.close)
+	k.door = &cutter{Listener: listen(t)}
 	k.house = buildOn(t, engine, func(o *mqtt.Options) {
 		o.Keeping = &mqtt.Keeping{Store: k.shelf, Recovery: recovery, Seq: func() uint64 { return uint64(engine.durable.Load()) }}
 		if change != nil {
 			change(o)
 		}
-	})
+	}, mqtt.Listener{Net: k.door})
+	k.address = k.door.Addr().String()
 	return k
+}
+
+// cutter is a listener whose connections can be cut, all at once and for ever.
+type cutter struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+	cut   bool
+}
+
+func (c *cutter) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conns = append(c.conns, conn)
+	if c.cut {
+		conn.Close()
+	}
+	return conn, nil
+}
+
+func (c *cutter) sever() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = true
+	for _, conn := range c.conns {
+		conn.Close()
+	}
 }
 
 // killed returns the house as it is after the process was killed at rest and started again. Connections end.
@@ -182,6 +217,8 @@ func (k *keptHouse) killed() *keptHouse {
 // killedAtOnce kills it whatever it is doing.
 func (k *keptHouse) killedAtOnce() *keptHouse {
 	k.t.Helper()
+	k.shelf.hold() // so that nobody hears of what is not kept
+	k.door.sever()
 	records := k.shelf.kill()
 	if err := k.stop(); err != nil {
 		k.t.Fatal(err)
