@@ -336,7 +336,7 @@ func oddMessages() (all []string) {
 		all = append(all, `{"classe":"Transferencia","objeto":{"id_pessoa":"a","valor":1,"id_pessoa_d":`+name+`}}`)
 		all = append(all, `{"op":"status","id":`+name+`}`, `{"op":"balance","account":"a","id":`+name+`}`)
 	}
-	for _, message := range []string{
+	return append(all,
 		`{}`, `{"op":"deposit"}`, `{"op":"steal","account":"a"}`, `{"op":null,"account":"a"}`, `{"op":"status"}`,
 		`{"op":"balance","account":"a","amount":1}`, `{"op":"deposit","account":"a","amount":1,"to":"b"}`,
 		`{"op":"status","id":"x","account":"a"}`, `{"op":"status","id":"x","memo":"m"}`, `{"op":"balance","account":"a","more":1}`,
@@ -345,13 +345,10 @@ func oddMessages() (all []string) {
 		`{"classe":"Saldo","objeto":{"id_pessoa":"a","conta":null,"x":1.5,"y":true,"valor":"any"}}`,
 		`{"classe":"Saldo","objeto":{"id_pessoa":"a","conta":{}}}`, `{"classe":"Saldo","objeto":{"id_pessoa":"a","valor":{}}}`,
 		`{"classe":"Saque","objeto":{"id_pessoa":"a"}}`, `{"classe":"Saldo","objeto":{"id_pessoa":"a"},"x":1}`,
-		`{"op":"balance","account":"a","memo":"` + long(140) + `"}`, `{"op":"balance","account":"a","memo":"` + long(141) + `"}`,
+		`{"op":"balance","account":"a","memo":"`+long(140)+`"}`, `{"op":"balance","account":"a","memo":"`+long(141)+`"}`,
 		`{"op":"balance","account":"a","memo":7}`, `{"op":"balance","account":"a","id":"a b~"}`,
 		`{"op":"balance","account":"a","id":"\t"}`,
-	} {
-		all = append(all, message)
-	}
-	return all
+	)
 }
 
 // What MQTT 5 carries beside the payload has the limits that the document gives it.
