@@ -19,6 +19,7 @@ const (
 	badClientID           reason = 0x85
 	badCredentials        reason = 0x86
 	notAuthorized         reason = 0x87
+	serverUnavailable     reason = 0x88
 	shuttingDown          reason = 0x8b
 	badAuthentication     reason = 0x8c
 	keepAliveTimeout      reason = 0x8d
@@ -45,6 +46,8 @@ func (r reason) Error() string {
 		return "bad user name or password"
 	case notAuthorized:
 		return "not authorized"
+	case serverUnavailable:
+		return "server unavailable"
 	case shuttingDown:
 		return "server shutting down"
 	case badAuthentication:
