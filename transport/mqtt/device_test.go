@@ -8,15 +8,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"sync"
-	"testing"
 	"time"
 )
 
 // device is a client with a session that persists, on a link that breaks all the time. Its operations have no ids: only
 // the delivery keeps them from being lost or done twice.
 type device struct {
-	house  *house
+	stand  *stand
 	level  byte
 	id     string
 	random *rand.Rand
@@ -46,7 +44,7 @@ const (
 
 // run sends the operations and reads until each is acknowledged and replied to.
 func (d *device) run() error {
-	deadline := time.Now().Add(6 * patience)
+	deadline := time.Now().Add(6 * d.stand.patience)
 	for d.issued < deviceOperations || len(d.open) > 0 || len(d.seen) < deviceOperations {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%s: %d issued, %d open, %d replies", d.id, d.issued, len(d.open), len(d.seen))
@@ -65,6 +63,9 @@ func (d *device) run() error {
 			d.peer.conn.Close()
 			d.peer = nil
 		}
+	}
+	if d.peer != nil {
+		d.peer.conn.Close()
 	}
 	return nil
 }
@@ -92,12 +93,12 @@ func (d *device) step() error {
 
 // connect comes back to the session and delivers again what was not acknowledged.
 func (d *device) connect() error {
-	conn, err := net.Dial("tcp", d.house.address)
+	conn, err := net.Dial("tcp", d.stand.address)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errLink, err)
 	}
-	conn.SetDeadline(time.Now().Add(patience))
-	d.peer = &peer{t: d.house.t.(*testing.T), conn: conn, in: bufio.NewReader(conn), level: d.level, id: d.id}
+	conn.SetDeadline(time.Now().Add(d.stand.patience))
+	d.peer = &peer{t: d.stand, conn: conn, in: bufio.NewReader(conn), level: d.level, id: d.id}
 	d.breaks = 1 + d.random.IntN(40)
 	conn.Write(keeps(d.level, d.id).bytes())
 	if k, err := d.peer.read(); err != nil {
@@ -180,27 +181,4 @@ func (d *device) take(k packet) error {
 		}
 	}
 	return nil
-}
-
-func TestNothingIsLostOrDoneTwiceOnLinksThatBreak(t *testing.T) {
-	h := build(t, nil)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	var running sync.WaitGroup
-	const devices = 6
-	for i := range devices {
-		d := &device{house: h, level: byte(3 + i%3), id: fmt.Sprint("device", i), random: rand.New(rand.NewPCG(seed, uint64(i)))}
-		running.Go(func() {
-			if err := d.run(); err != nil {
-				t.Error(err)
-			}
-			if d.peer != nil {
-				d.peer.conn.Close()
-			}
-		})
-	}
-	running.Wait()
-	if err := h.stop(); err != nil || h.entries() != devices*deviceOperations {
-		t.Errorf("%d entries, want %d (%v)", h.entries(), devices*deviceOperations, err)
-	}
 }

@@ -417,7 +417,7 @@ func TestNothingIsLostOrDoneTwiceWhenTheGatewayIsKilled(t *testing.T) {
 	for round := range kills + 1 {
 		var running sync.WaitGroup
 		for _, d := range all {
-			d.house, d.stop = h.house, make(chan struct{})
+			d.stand, d.stop = &stand{TB: t, address: h.address, patience: patience}, make(chan struct{})
 			running.Go(func() {
 				if err := d.run(); err != nil {
 					t.Error(err)

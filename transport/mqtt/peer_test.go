@@ -35,7 +35,7 @@ const (
 
 // peer is a client that says exactly what a test tells it to.
 type peer struct {
-	t     *testing.T
+	t     testing.TB
 	conn  net.Conn
 	in    *bufio.Reader
 	level byte
@@ -134,7 +134,7 @@ func (h hello) bytes() []byte {
 }
 
 // call opens a connection.
-func call(t *testing.T, address string) *peer {
+func call(t testing.TB, address string) *peer {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", address, patience)
 	if err != nil {
@@ -143,7 +143,7 @@ func call(t *testing.T, address string) *peer {
 	return newPeer(t, conn)
 }
 
-func newPeer(t *testing.T, conn net.Conn) *peer {
+func newPeer(t testing.TB, conn net.Conn) *peer {
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(patience))
 	return &peer{t: t, conn: conn, in: bufio.NewReader(conn), level: 5}
@@ -168,7 +168,7 @@ func (p *peer) greet(h hello) packet {
 }
 
 // enter connects and fails the test when that is refused.
-func enter(t *testing.T, address string, h hello) (*peer, packet) {
+func enter(t testing.TB, address string, h hello) (*peer, packet) {
 	t.Helper()
 	p := call(t, address)
 	ack := p.greet(h)
@@ -179,7 +179,7 @@ func enter(t *testing.T, address string, h hello) (*peer, packet) {
 }
 
 // listening connects and subscribes to the client's replies at QoS 1.
-func listening(t *testing.T, address string, h hello) *peer {
+func listening(t testing.TB, address string, h hello) *peer {
 	t.Helper()
 	p, _ := enter(t, address, h)
 	p.subscribe(1, "bank/replies/"+h.id, 1)
@@ -253,7 +253,7 @@ func readProperties(b []byte) map[byte]any {
 		id := b[0]
 		b = b[1:]
 		switch id {
-		case 0x11, 0x27:
+		case 0x02, 0x11, 0x27:
 			all[id] = binary.BigEndian.Uint32(b)
 			b = b[4:]
 		case 0x13, 0x21, 0x22:

@@ -2,7 +2,6 @@ package mqtt_test
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -343,54 +342,6 @@ func TestATakeoverDoesNotWaitForAStuckWrite(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
-}
-
-func TestTwentyConnectsLeaveOne(t *testing.T) {
-	h := build(t, nil)
-	peers := make([]*peer, 20)
-	for i := range peers {
-		peers[i] = call(t, h.address)
-		peers[i].id, peers[i].level = fmt.Sprint("peer ", i), 4
-	}
-	var connecting sync.WaitGroup
-	for _, p := range peers {
-		connecting.Go(func() { p.conn.Write(hello{id: "c", level: 4, stored: true}.bytes()) })
-	}
-	connecting.Wait()
-	alive := make(chan bool, len(peers))
-	for _, p := range peers {
-		go func() {
-			for {
-				k, err := p.read()
-				if err != nil {
-					alive <- false
-					return
-				}
-				if k.kind == tConnack {
-					p.conn.Write([]byte{tPingreq << 4, 0})
-				}
-				if k.kind == tPublish {
-					alive <- true
-					return
-				}
-				if k.kind == tPingresp {
-					continue
-				}
-			}
-		}()
-	}
-	for range len(peers) - 1 {
-		if <-alive {
-			t.Fatal("more than one is alive")
-		}
-	}
-	if n := h.server.Sessions(); n != 1 {
-		t.Errorf("%d sessions", n)
-	}
-	for _, p := range peers {
-		p.conn.Close()
-	}
-	<-alive
 }
 
 func TestPersistentSubscriptionsCanBeGivenUp(t *testing.T) {

@@ -48,7 +48,7 @@ func (s *socketConn) SetDeadline(t time.Time) error {
 }
 
 // surf opens a WebSocket and returns what the handshake was answered.
-func surf(t *testing.T, address, origin string, protocols ...string) (*peer, *http.Response) {
+func surf(t testing.TB, address, origin string, protocols ...string) (*peer, *http.Response) {
 	t.Helper()
 	dialer := websocket.Dialer{HandshakeTimeout: patience, Subprotocols: protocols}
 	header := http.Header{}
@@ -198,18 +198,6 @@ func TestAHugeWebSocketMessageEndsTheConnection(t *testing.T) {
 			t.Fatal("the connection does not end")
 		}
 		if err != nil {
-			return
-		}
-	}
-}
-
-func TestASlowWebSocketReaderIsCut(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.WriteTimeout = 200 * time.Millisecond })
-	p, _ := surf(t, h.web, "", "mqtt")
-	p.greet(hello{id: "c", level: 4})
-	p.subscribe(1, "bank/replies/c", 0)
-	for {
-		if _, err := p.conn.Write(note{payload: deposit("1", 1)}.bytes(4)); err != nil {
 			return
 		}
 	}
