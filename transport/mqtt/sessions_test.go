@@ -204,10 +204,13 @@ func TestOperationsUnderWayAreAnsweredOnTheNextConnection(t *testing.T) {
 			p.publish(notes[0], notes[1]) // the third is delivered again when it is answered
 			p.quiet()
 			release()
-			p.ack(tPuback, 1, 0)
-			p.ack(tPubrec, 2, 0)
-			for want := uint64(1); want <= 3; want++ {
-				if a, k := p.reply(1); a.Seq != want || k.dup() {
+			acks, replies := p.harvest(2, 3)
+			if acks[0].kind != tPuback || acks[0].id != 1 || acks[1].kind != tPubrec || acks[1].id != 2 {
+				t.Errorf("acknowledged %+v", acks)
+			}
+			for i, k := range replies {
+				p.puback(k.id)
+				if a := p.answer(k); a.Seq != uint64(i+1) || k.qos() != 1 || k.dup() {
 					t.Errorf("reply %+v, flags %x", a, k.flags)
 				}
 			}
