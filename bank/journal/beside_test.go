@@ -9,7 +9,7 @@ import (
 
 	"gateway/bank"
 	"gateway/bank/journal"
-	"gateway/bank/journal/disktest"
+	"gateway/disk/disktest"
 )
 
 // TestPowerCutBesideTheTraffic is TestPowerCutAtEveryOperation with segments prepared and snapshots written by goroutines, so

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"gateway/bank/journal"
-	"gateway/bank/journal/disktest"
+	"gateway/disk/disktest"
 )
 
 const smallSteps = 6

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/disk"
 )
 
 // Options are the choices of an [Engine]. Rules and Decimals are the bank's; the rest may be left at zero.
@@ -22,7 +23,7 @@ type Options struct {
 	Logger   *slog.Logger
 	Observer Observer
 	// FS is the directory to use in place of the one that Open names.
-	FS FS
+	FS disk.FS
 	// SegmentBytes is how large a segment grows. Default: DefaultSegmentBytes.
 	SegmentBytes int64
 	// SnapshotEvery is how many entries there are between two snapshots, at least; there are more when a snapshot is large,
@@ -58,7 +59,7 @@ func (silent) Snapshot(uint64, time.Duration, error) {}
 // Engine is a [bank.Engine] and a [bank.Readier]: it keeps the book in memory and its history in the files of a directory.
 // Open returns one.
 type Engine struct {
-	disk     FS
+	fsys     disk.FS
 	options  Options
 	log      *slog.Logger
 	lock     io.Closer
@@ -183,7 +184,7 @@ func (e *Engine) Ready() error {
 
 // low reports whether the disk has less than its reserve left. When the disk does not say, it has not.
 func (e *Engine) low() bool {
-	above, _, err := spare(e.disk)
+	above, _, err := spare(e.fsys)
 	return err == nil && above < 0
 }
 
@@ -259,10 +260,10 @@ func (e *Engine) settle(unused *prepared) error {
 		return err
 	}
 	if unused != nil {
-		if err := e.disk.Remove(segmentName(unused.number)); err != nil {
+		if err := e.fsys.Remove(segmentName(unused.number)); err != nil {
 			return err
 		}
-		if err := e.disk.SyncDir(); err != nil {
+		if err := e.fsys.SyncDir(); err != nil {
 			return err
 		}
 	}

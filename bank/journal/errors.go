@@ -3,13 +3,14 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"syscall"
+
+	"gateway/disk"
 )
 
 // Errors of Open, Verify and Dump.
 var (
 	// ErrLocked says that another process has the directory open.
-	ErrLocked = errors.New("journal: another process has the directory")
+	ErrLocked = disk.ErrLocked
 	// ErrDamaged says that the journal is not what was written. The error is a [*DamageError].
 	ErrDamaged = errors.New("journal: damaged")
 	// ErrDecimals says that the journal keeps another number of decimals than was asked for.
@@ -43,8 +44,7 @@ func (d *DamageError) Is(target error) bool { return target == ErrDamaged }
 
 // lacksSpace reports whether err says that the disk, the quota or the file is full.
 func lacksSpace(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) ||
-		errors.Is(err, ErrNoSpace)
+	return disk.LacksSpace(err) || errors.Is(err, ErrNoSpace)
 }
 
 // orNil returns d as an error that is nil when d is.

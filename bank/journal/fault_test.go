@@ -8,7 +8,7 @@ import (
 
 	"gateway/bank"
 	"gateway/bank/journal"
-	"gateway/bank/journal/disktest"
+	"gateway/disk/disktest"
 )
 
 // faulty plays the history of a seed on a disk whose operation k fails, and all after it when forever is set. It returns the

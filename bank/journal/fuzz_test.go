@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"gateway/bank/journal"
-	"gateway/bank/journal/disktest"
+	"gateway/disk/disktest"
 )
 
 // FuzzSegment puts any bytes over a part of a segment, with the mark and without. Verify and Open never panic; they agree

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"gateway/bank"
+	"gateway/disk"
 )
 
 const (
@@ -18,7 +19,7 @@ const (
 // history reads entries again, for the ledger: those of the batch being judged from the writer's buffer, all others from
 // their segment. It belongs to the committer.
 type history struct {
-	disk   FS
+	fsys   disk.FS
 	writer *writer
 	open   []pastSegment // the one used last is the last
 	buf    []byte
@@ -26,7 +27,7 @@ type history struct {
 
 type pastSegment struct {
 	number uint64
-	file   File
+	file   disk.File
 }
 
 // Entry implements [bank.History].
@@ -82,7 +83,7 @@ func (h *history) read(segment uint64, offset int64) ([]byte, error) {
 }
 
 // file returns the open file of a segment. The one in use is the writer's; of the others the most recently used are kept.
-func (h *history) file(segment uint64) (File, error) {
+func (h *history) file(segment uint64) (disk.File, error) {
 	if segment == h.writer.end.segment {
 		return h.writer.file, nil
 	}
@@ -91,7 +92,7 @@ func (h *history) file(segment uint64) (File, error) {
 		h.open = append(slices.Delete(h.open, i, i+1), found)
 		return found.file, nil
 	}
-	file, err := h.disk.Open(segmentName(segment))
+	file, err := h.fsys.Open(segmentName(segment))
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+
+	"gateway/disk"
 )
 
 // The mark says how far the journal is known to be durable. It is written after each sync of a batch and not synced itself,
@@ -58,7 +60,7 @@ func (m *mark) parse(b []byte) bool {
 
 // markFile is the open file of the marks.
 type markFile struct {
-	file File
+	file disk.File
 	last mark
 	buf  []byte
 }
@@ -73,8 +75,8 @@ func (f *markFile) write(p position) error {
 }
 
 // readMark returns the newest mark, or nil when there is none: it was not written yet, or both slots are torn.
-func readMark(disk FS) (*mark, error) {
-	file, err := disk.Open(markName)
+func readMark(fsys disk.FS) (*mark, error) {
+	file, err := fsys.Open(markName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

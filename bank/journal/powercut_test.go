@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"gateway/bank/journal/disktest"
+	"gateway/disk/disktest"
 )
 
 // crashPoints is how many power cuts TestPowerCutAtEveryOperation draws, at least; JOURNAL_POINTS changes it.

@@ -1,11 +1,11 @@
 package journal
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 	"time"
+
+	"gateway/disk"
 )
 
 // preparer makes segments ready before the writer needs them: a file full of zeros, synced, under its name, its name
@@ -14,7 +14,7 @@ import (
 // One segment is prepared ahead. It is a file of its own and not the end of the one in use, because a sync of that one would
 // have to wait for the zeros too.
 type preparer struct {
-	disk   FS
+	fsys   disk.FS
 	inline bool              // prepare in take, and nowhere else
 	fail   func(error) error // stops the engine
 
@@ -32,7 +32,7 @@ type preparer struct {
 
 // prepared is a segment full of zeros.
 type prepared struct {
-	file     File
+	file     disk.File
 	number   uint64
 	capacity int64 // bytes
 }
@@ -40,8 +40,8 @@ type prepared struct {
 // retryAfter is how often a preparer that found no space looks again.
 const retryAfter = 250 * time.Millisecond
 
-func newPreparer(disk FS, inline bool, fail func(error) error) *preparer {
-	p := &preparer{disk: disk, inline: inline, fail: fail, stop: make(chan struct{})}
+func newPreparer(fsys disk.FS, inline bool, fail func(error) error) *preparer {
+	p := &preparer{fsys: fsys, inline: inline, fail: fail, stop: make(chan struct{})}
 	p.changed = sync.NewCond(&p.mu)
 	if !inline {
 		p.done.Go(p.run)
@@ -74,7 +74,7 @@ func (p *preparer) take(need int64) (*prepared, error) {
 	if p.ready == nil {
 		return nil, ErrNoSpace
 	}
-	if err := extend(p.disk, p.ready, need); err != nil {
+	if err := extend(p.fsys, p.ready, need); err != nil {
 		return nil, err
 	}
 	taken := p.ready
@@ -114,7 +114,7 @@ func (p *preparer) run() {
 func (p *preparer) prepareLocked() {
 	number, want := p.number, p.want
 	p.mu.Unlock()
-	made, err := prepare(p.disk, number, want)
+	made, err := prepare(p.fsys, number, want)
 	p.mu.Lock()
 	p.ready, p.low = made, err != nil && lacksSpace(err)
 	if err != nil && !p.low {
@@ -137,8 +137,8 @@ func (p *preparer) close() *prepared {
 }
 
 // prepare makes a segment of about the wanted size, smaller when space is short.
-func prepare(disk FS, number uint64, want int64) (*prepared, error) {
-	above, kept, err := spare(disk)
+func prepare(fsys disk.FS, number uint64, want int64) (*prepared, error) {
+	above, kept, err := spare(fsys)
 	if err != nil {
 		return nil, err
 	}
@@ -151,52 +151,33 @@ func prepare(disk FS, number uint64, want int64) (*prepared, error) {
 		return nil, ErrNoSpace
 	}
 	name := segmentName(number)
-	file, err := disk.Create(name + unfinished)
+	file, err := fsys.Create(name + disk.Unfinished)
 	if err != nil {
 		return nil, err
 	}
-	if err = fill(file, 0, size); err == nil {
-		err = publish(disk, name+unfinished, name)
+	if err = disk.Zero(file, 0, size); err == nil {
+		err = disk.Publish(fsys, name+disk.Unfinished, name)
 	}
 	if err != nil {
 		file.Close()
-		return nil, dropDraft(disk, name+unfinished, err)
+		return nil, disk.DropDraft(fsys, name+disk.Unfinished, err)
 	}
 	return &prepared{file, number, size}, nil
 }
 
-// publish gives a synced file its name, and makes that durable.
-func publish(disk FS, draft, name string) error {
-	if err := disk.Rename(draft, name); err != nil {
-		return err
-	}
-	return disk.SyncDir()
-}
-
-// dropDraft removes a file that could not be finished for want of space, so that it takes none. It returns err, or what
-// went worse.
-func dropDraft(disk FS, draft string, err error) error {
-	if lacksSpace(err) {
-		if worse := disk.Remove(draft); worse != nil && !errors.Is(worse, fs.ErrNotExist) {
-			return errors.Join(worse, fmt.Errorf("after %v", err))
-		}
-	}
-	return err
-}
-
 // extend makes room for need bytes in a prepared segment: for an entry larger than a segment.
-func extend(disk FS, p *prepared, need int64) error {
+func extend(fsys disk.FS, p *prepared, need int64) error {
 	if need <= p.capacity {
 		return nil
 	}
-	above, _, err := spare(disk)
+	above, _, err := spare(fsys)
 	if err != nil {
 		return err
 	}
 	if above < need-p.capacity {
 		return ErrNoSpace
 	}
-	if err := fill(p.file, p.capacity, need); err != nil {
+	if err := disk.Zero(p.file, p.capacity, need); err != nil {
 		if !lacksSpace(err) {
 			return err
 		}

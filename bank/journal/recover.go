@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/disk"
 )
 
 // Open opens the journal in dir, which is made if it is missing, and recovers it: a torn tail is cut off and what remains of
@@ -20,19 +20,19 @@ import (
 // damaged is not changed.
 func Open(dir string, o Options) (*Engine, error) {
 	o.fill()
-	disk := o.FS
-	if disk == nil {
-		made, err := makeDirectory(dir)
+	fsys := o.FS
+	if fsys == nil {
+		made, err := disk.Dir(dir)
 		if err != nil {
 			return nil, fmt.Errorf("open the journal: %w", err)
 		}
-		disk = made
+		fsys = made
 	}
-	lock, err := disk.Lock(lockName)
+	lock, err := fsys.Lock(lockName)
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
-	e := &Engine{disk: disk, options: o, log: o.Logger, lock: lock}
+	e := &Engine{fsys: fsys, options: o, log: o.Logger, lock: lock}
 	if err := e.open(); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open the journal: %w", err)
@@ -61,10 +61,10 @@ func (o *Options) fill() {
 
 func (e *Engine) open() error {
 	began := time.Now()
-	s, err := takeSurvey(e.disk)
+	s, err := takeSurvey(e.fsys)
 	if err == nil && len(s.segments) == 0 {
 		if err = e.create(); err == nil {
-			s, err = takeSurvey(e.disk)
+			s, err = takeSurvey(e.fsys)
 		}
 	}
 	if err != nil {
@@ -95,7 +95,7 @@ func (e *Engine) open() error {
 func (e *Engine) create() error {
 	header := segmentHeader{identity: newIdentity(e.options.Decimals), number: 1, first: 1}
 	name := segmentName(1)
-	file, err := e.disk.Create(name + unfinished)
+	file, err := e.fsys.Create(name + disk.Unfinished)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (e *Engine) create() error {
 	if err := file.Sync(); err != nil {
 		return err
 	}
-	return publish(e.disk, name+unfinished, name)
+	return disk.Publish(e.fsys, name+disk.Unfinished, name)
 }
 
 // restore makes the ledger what the journal says: from the newest snapshot that can be used, or from the first entry. It
@@ -117,7 +117,7 @@ func (e *Engine) restore(s *survey) (*snapshotHeader, error) {
 	}
 	for _, snapshot := range s.snapshots {
 		e.newLedger()
-		err := snapshot.load(e.disk, &s.identity, e.ledger)
+		err := snapshot.load(e.fsys, &s.identity, e.ledger)
 		if err == nil {
 			err = e.replay(s, snapshot.start)
 		}
@@ -139,7 +139,7 @@ func (e *Engine) newLedger() {
 
 // replay posts the entries from a position on.
 func (e *Engine) replay(s *survey, from position) error {
-	err := s.walk(e.disk, from, func(entry *bank.Entry, _ []byte, ref uint64) error {
+	err := s.walk(e.fsys, from, func(entry *bank.Entry, _ []byte, ref uint64) error {
 		if err := e.ledger.Post(entry, ref); err != nil {
 			return damageAt(ref, entry.Seq, err)
 		}
@@ -151,8 +151,9 @@ func (e *Engine) replay(s *survey, from position) error {
 	return s.checkSum(e.ledger)
 }
 
-// repair removes what is not part of the journal, makes its tail durable again unless it is known to be, and returns the last segment, open, with room to write.
-func (e *Engine) repair(s *survey) (File, int64, error) {
+// repair removes what is not part of the journal, makes its tail durable again unless it is known to be, and returns the
+// last segment, open, with room to write.
+func (e *Engine) repair(s *survey) (disk.File, int64, error) {
 	if err := e.removeUnused(s); err != nil {
 		return nil, 0, err
 	}
@@ -173,15 +174,15 @@ func (e *Engine) repair(s *survey) (File, int64, error) {
 // each for good before the next, lest a power cut bring one back without those before it.
 func (e *Engine) removeUnused(s *survey) error {
 	for _, name := range s.names {
-		if strings.HasSuffix(name, unfinished) {
+		if strings.HasSuffix(name, disk.Unfinished) {
 			s.unused = append(s.unused, name)
 		}
 	}
 	for _, name := range slices.Backward(s.unused) {
-		if err := e.disk.Remove(name); err != nil {
+		if err := e.fsys.Remove(name); err != nil {
 			return err
 		}
-		if err := e.disk.SyncDir(); err != nil {
+		if err := e.fsys.SyncDir(); err != nil {
 			return err
 		}
 	}
@@ -194,58 +195,18 @@ func (s *survey) clean() bool {
 	return s.mark != nil && s.mark.position == s.end && s.torn.Bytes == 0 && last.used == last.end.offset
 }
 
-// rewrite writes a segment into new blocks, without what is behind its end, and puts it in the place of the old one. The
-// system may show bytes that the disk has not: those of a process that was killed before its sync, and, after a failed sync,
-// those that it holds to be clean. When there is no space for another file, the same bytes are written into the old one.
+// rewrite makes a segment durable again, without what is behind its end.
 func (e *Engine) rewrite(seg *segment) error {
-	old, err := e.disk.Edit(seg.name)
-	if err != nil {
-		return err
+	inPlace, err := disk.Renew(e.fsys, seg.name, seg.scan.end.offset)
+	if inPlace {
+		e.log.Warn("there is no space to write the tail into new blocks", "file", seg.name)
 	}
-	defer old.Close()
-	file, err := e.disk.Create(seg.name + unfinished)
-	if err == nil {
-		defer file.Close()
-		if err = copyTail(file, old, seg.scan.end.offset); err == nil {
-			if err = file.Sync(); err == nil {
-				return publish(e.disk, seg.name+unfinished, seg.name)
-			}
-		}
-	}
-	if !lacksSpace(err) {
-		return err
-	}
-	if err := e.disk.Remove(seg.name + unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	e.log.Warn("there is no space to write the tail into new blocks", "file", seg.name)
-	if err := copyTail(old, old, seg.scan.end.offset); err != nil {
-		return err
-	}
-	if err := old.Truncate(seg.scan.end.offset); err != nil {
-		return err
-	}
-	return old.Sync()
-}
-
-// copyTail writes the first bytes of one file into another, which may be the same.
-func copyTail(to io.WriterAt, from io.ReaderAt, bytes int64) error {
-	buf := make([]byte, min(readBytes, bytes))
-	for at := int64(0); at < bytes; at += int64(len(buf)) {
-		buf = buf[:min(int64(len(buf)), bytes-at)]
-		if n, err := from.ReadAt(buf, at); n < len(buf) {
-			return fmt.Errorf("read at %d: %w", at, err)
-		}
-		if _, err := to.WriteAt(buf, at); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // openLast opens the segment to write on in, and makes room in it unless space is short.
-func (e *Engine) openLast(seg *segment) (File, int64, error) {
-	file, err := e.disk.Edit(seg.name)
+func (e *Engine) openLast(seg *segment) (disk.File, int64, error) {
+	file, err := e.fsys.Edit(seg.name)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -255,11 +216,11 @@ func (e *Engine) openLast(seg *segment) (File, int64, error) {
 		return nil, 0, err
 	}
 	capacity := max(size, min(e.options.SegmentBytes, seg.scan.end.offset+firstSegment))
-	if above, _, err := spare(e.disk); err == nil && above < capacity-size {
+	if above, _, err := spare(e.fsys); err == nil && above < capacity-size {
 		capacity = size
 	}
 	if capacity > size {
-		if err = fill(file, size, capacity); lacksSpace(err) {
+		if err = disk.Zero(file, size, capacity); lacksSpace(err) {
 			capacity = size
 			err = file.Truncate(size)
 		}
@@ -274,10 +235,10 @@ func (e *Engine) openLast(seg *segment) (File, int64, error) {
 // openMarks opens the marks, or makes the file, and marks the end of a journal that had to be repaired: all of it is durable
 // now.
 func (e *Engine) openMarks(s *survey) error {
-	file, err := e.disk.Edit(markName)
+	file, err := e.fsys.Edit(markName)
 	missing := errors.Is(err, fs.ErrNotExist)
 	if missing {
-		file, err = e.disk.Create(markName)
+		file, err = e.fsys.Create(markName)
 	}
 	if err != nil {
 		return err
@@ -285,7 +246,7 @@ func (e *Engine) openMarks(s *survey) error {
 	e.marks = markFile{file: file, last: mark{id: s.identity.id}}
 	if s.mark != nil {
 		e.marks.last = *s.mark
-	} else if err = fill(file, 0, 2*markSlot); err == nil && s.end.seq > 0 {
+	} else if err = disk.Zero(file, 0, 2*markSlot); err == nil && s.end.seq > 0 {
 		e.log.Warn("there was no mark; a tail that was lost cannot be told from one that was torn")
 	}
 	if err == nil && !s.clean() {
@@ -294,7 +255,7 @@ func (e *Engine) openMarks(s *survey) error {
 		}
 	}
 	if err == nil && missing {
-		err = e.disk.SyncDir()
+		err = e.fsys.SyncDir()
 	}
 	if err != nil {
 		file.Close()
@@ -304,10 +265,10 @@ func (e *Engine) openMarks(s *survey) error {
 }
 
 // start sets the committer's part up and starts the work beside it.
-func (e *Engine) start(s *survey, file File, capacity int64, newest *snapshotHeader) {
+func (e *Engine) start(s *survey, file disk.File, capacity int64, newest *snapshotHeader) {
 	e.progress = sync.NewCond(&e.state)
 	e.seq.Store(s.end.seq)
-	e.ahead = newPreparer(e.disk, e.options.Inline, func(err error) error {
+	e.ahead = newPreparer(e.fsys, e.options.Inline, func(err error) error {
 		err = e.fail(err)
 		e.log.Error("the journal has failed", "error", err)
 		return err
@@ -317,6 +278,6 @@ func (e *Engine) start(s *survey, file File, capacity int64, newest *snapshotHea
 		end: s.end,
 	}
 	e.writer.use(file, capacity)
-	e.past = history{disk: e.disk, writer: &e.writer}
+	e.past = history{fsys: e.fsys, writer: &e.writer}
 	e.snapshots = newSnapshots(e, newest)
 }

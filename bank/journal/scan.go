@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"gateway/disk"
 )
 
 const (
@@ -14,7 +16,7 @@ const (
 
 // frameReader reads a segment from one place to its end, with a bounded buffer that grows only for an entry that needs it.
 type frameReader struct {
-	file   File
+	file   disk.File
 	size   int64 // of the file
 	seed   uint32
 	offset int64  // of the next byte
@@ -22,7 +24,7 @@ type frameReader struct {
 	spare  []byte // the whole buffer, of which buf is the end
 }
 
-func newFrameReader(file File, seed uint32, offset int64) (*frameReader, error) {
+func newFrameReader(file disk.File, seed uint32, offset int64) (*frameReader, error) {
 	size, err := file.Size()
 	if err != nil {
 		return nil, err
@@ -110,7 +112,7 @@ type scan struct {
 
 // scanSegment reads the frames behind the header h and follows seq and hash. The positions in checks, which are in this
 // segment and in order, must be met on the way.
-func scanSegment(file File, h *segmentHeader, checks []position) (*scan, error) {
+func scanSegment(file disk.File, h *segmentHeader, checks []position) (*scan, error) {
 	r, err := newFrameReader(file, h.seed(h.number), sector)
 	if err != nil {
 		return nil, err

@@ -30,7 +30,6 @@ const (
 	segmentMagic  = "gwjourn\n"
 	segmentFormat = "journal-%016x.seg"
 	lockName      = "LOCK"
-	unfinished    = ".tmp" // ends the name of a file that is not whole yet
 )
 
 // identity is what all files of one journal have in common.

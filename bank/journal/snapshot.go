@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/disk"
 )
 
 // A snapshot is a copy of the book, which spares a start the reading of all entries. The journal is the truth: a snapshot
@@ -34,7 +35,7 @@ import (
 const (
 	snapshotMagic  = "gwsnaps\n"
 	snapshotPrefix = "snapshot-"
-	snapshotDraft  = "snapshot" + unfinished
+	snapshotDraft  = "snapshot" + disk.Unfinished
 
 	partHeader = 24 // bytes
 )
@@ -87,12 +88,12 @@ func (h *snapshotHeader) parse(b []byte) (reason string) {
 
 // findSnapshots reads the headers of all snapshots: the newest first, and the names of those that cannot be used. One that
 // a gateway beside us has just removed is no snapshot.
-func findSnapshots(disk FS, names []string, ours *identity) (usable []*snapshotHeader, rejected []string, err error) {
+func findSnapshots(fsys disk.FS, names []string, ours *identity) (usable []*snapshotHeader, rejected []string, err error) {
 	for _, name := range slices.Backward(names) {
-		if !strings.HasPrefix(name, snapshotPrefix) || strings.HasSuffix(name, unfinished) {
+		if !strings.HasPrefix(name, snapshotPrefix) || strings.HasSuffix(name, disk.Unfinished) {
 			continue
 		}
-		sector, err := readSector(disk, name)
+		sector, err := readSector(fsys, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -111,8 +112,8 @@ func findSnapshots(disk FS, names []string, ours *identity) (usable []*snapshotH
 
 // load sets the ledger, which must be new, to what the snapshot holds. After an error the ledger is of no use; one that
 // wraps errSnapshot is the snapshot's fault.
-func (h *snapshotHeader) load(disk FS, ours *identity, ledger *bank.Ledger) error {
-	file, err := disk.Open(h.name)
+func (h *snapshotHeader) load(fsys disk.FS, ours *identity, ledger *bank.Ledger) error {
+	file, err := fsys.Open(h.name)
 	if err != nil {
 		return err
 	}

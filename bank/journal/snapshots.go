@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/disk"
 )
 
 // snapshots writes snapshots beside the traffic.
@@ -126,7 +127,7 @@ func (s *snapshots) ended(d *draft, err error) error {
 		return nil
 	}
 	if err != nil {
-		err = fmt.Errorf("write a snapshot: %w", dropDraft(s.e.disk, snapshotDraft, err))
+		err = fmt.Errorf("write a snapshot: %w", disk.DropDraft(s.e.fsys, snapshotDraft, err))
 		s.e.options.Observer.Snapshot(d.header.end.seq, time.Since(d.began), err)
 		if lacksSpace(err) {
 			s.e.log.Warn("there is no space for a snapshot", "error", err)
@@ -159,7 +160,7 @@ func (s *snapshots) close(last bool) error {
 // draft is a snapshot being written.
 type draft struct {
 	s      *snapshots
-	file   File
+	file   disk.File
 	header snapshotHeader
 	part   int // the next to copy
 	buf    []byte
@@ -176,12 +177,12 @@ func (s *snapshots) begin() *draft {
 	d.header.start, d.header.time = s.e.writer.end, s.e.ledger.Time()
 	s.e.book.Unlock()
 	d.header.end = d.header.start
-	above, _, err := spare(s.e.disk)
+	above, _, err := spare(s.e.fsys)
 	if err == nil && above < s.lastBytes.Load()*5/4 {
 		err = ErrNoSpace
 	}
 	if err == nil {
-		d.file, err = s.e.disk.Create(snapshotDraft)
+		d.file, err = s.e.fsys.Create(snapshotDraft)
 	}
 	d.err = err
 	return d
@@ -233,7 +234,7 @@ func (d *draft) finish() error {
 	if err := d.file.Sync(); err != nil {
 		return err
 	}
-	if err := publish(e.disk, snapshotDraft, d.header.name); err != nil {
+	if err := disk.Publish(e.fsys, snapshotDraft, d.header.name); err != nil {
 		return err
 	}
 	return d.removeOld()
@@ -241,14 +242,14 @@ func (d *draft) finish() error {
 
 // removeOld leaves two snapshots, this one and the one before it that is known to be whole.
 func (d *draft) removeOld() error {
-	names, err := d.s.e.disk.List()
+	names, err := d.s.e.fsys.List()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
 		kept := name == d.header.name || d.s.newest != nil && name == d.s.newest.name
 		if strings.HasPrefix(name, snapshotPrefix) && !kept {
-			if err := d.s.e.disk.Remove(name); err != nil {
+			if err := d.s.e.fsys.Remove(name); err != nil {
 				return err
 			}
 		}

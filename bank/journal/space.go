@@ -1,5 +1,7 @@
 package journal
 
+import "gateway/disk"
+
 // The reserve is what the journal leaves of a disk: below it, operations that write are answered [bank.Unavailable], and
 // balances go on. It is there so that a disk is refused before it is full, and so that a recovery, which writes the last
 // segment anew, has room. No segment is prepared that is larger than the reserve.
@@ -16,38 +18,18 @@ const (
 	// smallestSegment is the least that is worth preparing on a disk that fills up, in bytes.
 	smallestSegment = 64 << 10
 
-	blockBytes = 4096 // sizes of segments are multiples of it
-	// zeroBytes is how much is filled between two syncs: a sync of a batch beside them waits for so much. With 4 MiB such
-	// a sync took 200 ms.
-	zeroBytes  = 256 << 10
-	syncBytes  = 256 << 10 // filled between two syncs: a sync of a batch beside them waits for so much; with 4 MiB it took 200 ms
-	keptBuffer = 16 << 20  // a batch's buffer that outgrows this is not kept
+	blockBytes = 4096     // sizes of segments are multiples of it
+	keptBuffer = 16 << 20 // a batch's buffer that outgrows this is not kept
 )
 
 func reserve(total int64) int64 { return min(LargestReserve, total/ReserveShare) }
 
 // spare returns how many bytes the disk has above the reserve, and the reserve.
-func spare(disk FS) (above, kept int64, err error) {
-	free, total, err := disk.Space()
+func spare(fsys disk.FS) (above, kept int64, err error) {
+	free, total, err := fsys.Space()
 	if err != nil {
 		return 0, 0, err
 	}
 	kept = reserve(total)
 	return free - kept, kept, nil
-}
-
-// fill writes zeros from one offset of a file to another and syncs them as it goes.
-func fill(file File, from, to int64) error {
-	zeros := make([]byte, min(zeroBytes, max(to-from, 0)))
-	for from < to {
-		n, err := file.WriteAt(zeros[:min(int64(len(zeros)), to-from)], from)
-		if err != nil {
-			return err
-		}
-		from += int64(n)
-		if err := file.Sync(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"gateway/bank"
 	"gateway/bank/journal"
-	"gateway/bank/journal/disktest"
+	"gateway/disk/disktest"
 )
 
 // TestAFullDiskIsRefusedBeforeItIsFull fills a small disk until operations are refused, again and again. Balances and known

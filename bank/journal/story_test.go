@@ -10,7 +10,7 @@ import (
 
 	"gateway/bank"
 	"gateway/bank/journal"
-	"gateway/bank/journal/disktest"
+	"gateway/disk/disktest"
 )
 
 // story is a history of one journal on a disk that may fail, drawn from a seed, and what must be true of it whatever

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"gateway/disk"
 )
 
 // survey is what a directory holds, found out without changing anything.
@@ -46,17 +48,17 @@ type segment struct {
 
 // takeSurvey reads the whole directory. The mark is read first and the snapshots next, because a gateway may be writing
 // beside us: what they say was durable when they were read. The survey is never nil.
-func takeSurvey(disk FS) (*survey, error) {
+func takeSurvey(fsys disk.FS) (*survey, error) {
 	s := &survey{}
 	var err error
-	if s.mark, err = readMark(disk); err != nil {
+	if s.mark, err = readMark(fsys); err != nil {
 		return s, err
 	}
-	if s.names, err = disk.List(); err != nil {
+	if s.names, err = fsys.List(); err != nil {
 		return s, err
 	}
 	slices.Sort(s.names)
-	problem, err := s.readHeaders(disk)
+	problem, err := s.readHeaders(fsys)
 	if err != nil {
 		return s, err
 	}
@@ -66,13 +68,13 @@ func takeSurvey(disk FS) (*survey, error) {
 		}
 		return s, problem.orNil()
 	}
-	if s.snapshots, s.rejected, err = findSnapshots(disk, s.names, &s.identity); err != nil {
+	if s.snapshots, s.rejected, err = findSnapshots(fsys, s.names, &s.identity); err != nil {
 		return s, err
 	}
 	if problem == nil {
 		problem = s.checkBounds()
 	}
-	if err := s.scanAll(disk); err != nil {
+	if err := s.scanAll(fsys); err != nil {
 		return s, err
 	}
 	if err := s.judge(); err != nil {
@@ -82,12 +84,12 @@ func takeSurvey(disk FS) (*survey, error) {
 		problem.Seq = s.end.seq + 1 // all before it is as it should be
 		return s, problem
 	}
-	return s, s.judgeUnused(disk)
+	return s, s.judgeUnused(fsys)
 }
 
 // readHeaders finds the segments in use, and those after them whose header is not whole. It stops where something is wrong
 // with the files themselves, and says what.
-func (s *survey) readHeaders(disk FS) (*DamageError, error) {
+func (s *survey) readHeaders(fsys disk.FS) (*DamageError, error) {
 	for _, name := range s.names {
 		number, ok := segmentNumber(name)
 		if !ok {
@@ -96,7 +98,7 @@ func (s *survey) readHeaders(disk FS) (*DamageError, error) {
 		if expected := uint64(len(s.segments) + len(s.unused) + 1); number != expected {
 			return &DamageError{File: segmentName(expected), Seq: 1, Reason: "the segment is missing"}, nil
 		}
-		sector, err := readSector(disk, name)
+		sector, err := readSector(fsys, name)
 		if err != nil {
 			return nil, err
 		}
@@ -129,8 +131,8 @@ func (s *survey) readHeaders(disk FS) (*DamageError, error) {
 	return nil, nil
 }
 
-func readSector(disk FS, name string) ([]byte, error) {
-	file, err := disk.Open(name)
+func readSector(fsys disk.FS, name string) ([]byte, error) {
+	file, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +149,7 @@ func readSector(disk FS, name string) ([]byte, error) {
 // checkEmpty makes sure that a directory without segments never had any.
 func (s *survey) checkEmpty() *DamageError {
 	for _, name := range s.names {
-		if name == markName || strings.HasPrefix(name, snapshotPrefix) && !strings.HasSuffix(name, unfinished) {
+		if name == markName || strings.HasPrefix(name, snapshotPrefix) && !strings.HasSuffix(name, disk.Unfinished) {
 			return &DamageError{File: segmentName(1), Seq: 1, Reason: fmt.Sprintf("the segment is missing, but there is %s", name)}
 		}
 	}
@@ -189,7 +191,7 @@ func (s *survey) checkBounds() *DamageError {
 }
 
 // scanAll scans all segments, as many at once as there are processors.
-func (s *survey) scanAll(disk FS) error {
+func (s *survey) scanAll(fsys disk.FS) error {
 	checks := make([][]position, len(s.segments)+1)
 	for _, p := range s.durable() {
 		if p.segment < uint64(len(checks)) {
@@ -199,7 +201,7 @@ func (s *survey) scanAll(disk FS) error {
 	errs := make([]error, len(s.segments))
 	scanOne := func(i int) {
 		seg := s.segments[i]
-		file, err := disk.Open(seg.name)
+		file, err := fsys.Open(seg.name)
 		if err == nil {
 			seg.scan, err = scanSegment(file, &seg.segmentHeader, checks[seg.number])
 			file.Close()
@@ -274,9 +276,9 @@ func (s *survey) judge() error {
 
 // judgeUnused looks at the segments whose header is not whole. The first may be torn: the batch that was to begin it. The
 // others must be as they were prepared, all zeros, and so must all be when the segment before is torn.
-func (s *survey) judgeUnused(disk FS) error {
+func (s *survey) judgeUnused(fsys disk.FS) error {
 	for i, name := range s.unused {
-		found, err := s.scanUnused(disk, name)
+		found, err := s.scanUnused(fsys, name)
 		if err != nil {
 			return err
 		}
@@ -300,8 +302,8 @@ func (s *survey) judgeUnused(disk FS) error {
 
 // scanUnused looks through a segment without a header. The batch that began it, if any, begins at its first frame, so that
 // one that begins later is a later batch.
-func (s *survey) scanUnused(disk FS, name string) (*scan, error) {
-	file, err := disk.Open(name)
+func (s *survey) scanUnused(fsys disk.FS, name string) (*scan, error) {
+	file, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
 	}

@@ -3,10 +3,10 @@ package journal
 import (
 	"errors"
 	"io/fs"
-	"path/filepath"
 	"time"
 
 	"gateway/bank"
+	"gateway/disk"
 )
 
 // Report is what a reading of a whole journal found.
@@ -26,37 +26,32 @@ type Report struct {
 // takes no lock and may run beside a gateway, whose last batch may then look torn. An error that is not about reading is a
 // [*DamageError] or an [ErrFormat].
 func Verify(dir string) (Report, error) {
-	disk, err := existing(dir)
+	fsys, err := disk.Existing(dir)
 	if err != nil {
 		return Report{}, err
 	}
-	return verify(disk, func(*bank.Entry, [32]byte) error { return nil })
+	return verify(fsys, func(*bank.Entry, [32]byte) error { return nil })
 }
 
 // Dump is Verify, and calls f with every entry, which is f's until it returns, and its hash. An error of f's ends it.
 func Dump(dir string, f func(e *bank.Entry, hash [32]byte) error) (Report, error) {
-	disk, err := existing(dir)
+	fsys, err := disk.Existing(dir)
 	if err != nil {
 		return Report{}, err
 	}
-	return verify(disk, f)
-}
-
-func existing(dir string) (FS, error) {
-	path, err := filepath.Abs(dir)
-	return directory(path), err
+	return verify(fsys, f)
 }
 
 // readAgain bounds how often damage that a gateway writing beside us may have feigned is looked at again.
 const readAgain = 10
 
-func verify(disk FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
-	s, err := takeSurvey(disk)
+func verify(fsys disk.FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
+	s, err := takeSurvey(fsys)
 	for range readAgain {
-		if err == nil || !s.feigned(disk, err) {
+		if err == nil || !s.feigned(fsys, err) {
 			break
 		}
-		s, err = takeSurvey(disk)
+		s, err = takeSurvey(fsys)
 	}
 	if err != nil {
 		return Report{}, err
@@ -64,32 +59,32 @@ func verify(disk FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
 	if len(s.segments) == 0 {
 		return Report{}, nil
 	}
-	return s.report(disk, f)
+	return s.report(fsys, f)
 }
 
 // feigned reports whether err may come from reading while a gateway writes: a batch that was half there when its place was
 // read and followed by another a moment later. Then the journal has moved on since, or a file has just gone.
-func (s *survey) feigned(disk FS, err error) bool {
+func (s *survey) feigned(fsys disk.FS, err error) bool {
 	if errors.Is(err, fs.ErrNotExist) {
 		return true
 	}
 	if !errors.Is(err, ErrDamaged) {
 		return false
 	}
-	now, err := readMark(disk)
+	now, err := readMark(fsys)
 	if err != nil || now == nil {
 		return false
 	}
 	return s.mark == nil || now.generation != s.mark.generation
 }
 
-func (s *survey) report(disk FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
+func (s *survey) report(fsys disk.FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
 	report := Report{
 		Entries: s.end.seq, Hash: s.end.hash, Decimals: int(s.identity.decimals), Segments: len(s.segments), Torn: s.torn,
 	}
 	ledger := bank.NewLedger(bank.Rules{CreateAccounts: true}, s.identity.key, noHistory{})
 	var last hash
-	err := s.walk(disk, s.begin(), func(e *bank.Entry, frame []byte, ref uint64) error {
+	err := s.walk(fsys, s.begin(), func(e *bank.Entry, frame []byte, ref uint64) error {
 		if err := ledger.Post(e, ref); err != nil {
 			return damageAt(ref, e.Seq, err)
 		}

@@ -4,16 +4,17 @@ import (
 	"fmt"
 
 	"gateway/bank"
+	"gateway/disk"
 )
 
 // walk reads the entries of a surveyed journal again, from a position to its end, and calls f with each, its frame and its
 // reference. The entry and the frame are f's until it returns. An error of f's is returned as it is; a frame that is no
 // entry's canonical form is damage.
-func (s *survey) walk(disk FS, from position, f func(e *bank.Entry, frame []byte, ref uint64) error) error {
+func (s *survey) walk(fsys disk.FS, from position, f func(e *bank.Entry, frame []byte, ref uint64) error) error {
 	var e bank.Entry
 	at := from
 	for _, seg := range s.segments[from.segment-1:] {
-		if err := s.walkSegment(disk, seg, &at, &e, f); err != nil {
+		if err := s.walkSegment(fsys, seg, &at, &e, f); err != nil {
 			return err
 		}
 		at.offset = sector
@@ -25,9 +26,9 @@ func (s *survey) walk(disk FS, from position, f func(e *bank.Entry, frame []byte
 }
 
 func (s *survey) walkSegment(
-	disk FS, seg *segment, at *position, e *bank.Entry, f func(*bank.Entry, []byte, uint64) error,
+	fsys disk.FS, seg *segment, at *position, e *bank.Entry, f func(*bank.Entry, []byte, uint64) error,
 ) error {
-	file, err := disk.Open(seg.name)
+	file, err := fsys.Open(seg.name)
 	if err != nil {
 		return err
 	}

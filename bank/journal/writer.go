@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/disk"
 )
 
 // writer appends entries. It belongs to the committer.
@@ -19,7 +20,7 @@ type writer struct {
 	observer Observer
 	largest  int64 // Options.SegmentBytes
 
-	file     File
+	file     disk.File
 	capacity int64
 	seed     uint32
 	base     int64 // where in the file buf begins
@@ -76,7 +77,7 @@ func (w *writer) turn(at int) (int, error) {
 }
 
 // use makes file the segment to write on in, at w.end, and asks for the one after it.
-func (w *writer) use(file File, capacity int64) {
+func (w *writer) use(file disk.File, capacity int64) {
 	w.file, w.capacity = file, capacity
 	w.seed = w.identity.seed(w.end.segment)
 	w.base = w.end.offset

@@ -1,6 +1,6 @@
 //go:build unix
 
-package journal
+package disk
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Permissions: a journal is nobody else's to read.
+// Permissions: what is kept is nobody else's to read.
 const (
 	directoryMode = 0o700
 	fileMode      = 0o600
@@ -21,11 +21,11 @@ const (
 // directory is the [FS] of a real directory.
 type directory string
 
-// makeDirectory makes path and its parents, if they are missing, and makes their names durable.
-func makeDirectory(path string) (directory, error) {
+// Dir returns the directory at path. It makes it and its parents, if they are missing, and makes their names durable.
+func Dir(path string) (FS, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	existing := path
 	for {
@@ -35,12 +35,21 @@ func makeDirectory(path string) (directory, error) {
 		existing = filepath.Dir(existing)
 	}
 	if err := os.MkdirAll(path, directoryMode); err != nil {
-		return "", err
+		return nil, err
 	}
 	for made := path; made != existing; made = filepath.Dir(made) {
 		if err := directory(filepath.Dir(made)).SyncDir(); err != nil {
-			return "", err
+			return nil, err
 		}
+	}
+	return directory(path), nil
+}
+
+// Existing returns the directory at path, which it does not make.
+func Existing(path string) (FS, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
 	}
 	return directory(path), nil
 }

@@ -1,4 +1,4 @@
-// Package disktest is a disk for tests: a [journal.FS] in memory that forgets what was not synced, tears writes at any byte,
+// Package disktest is a disk for tests: a [disk.FS] in memory that forgets what was not synced, tears writes at any byte,
 // reorders them, fails on command and fills up.
 //
 // A [Disk] keeps two states. One is what a process sees, the page cache. The other is what the platter has: for each file
@@ -21,7 +21,7 @@ import (
 	"sync"
 	"syscall"
 
-	"gateway/bank/journal"
+	"gateway/disk"
 )
 
 // Kind is a kind of operation that changes a disk, or reads it.
@@ -288,8 +288,8 @@ func (d *Disk) before(op Op) error {
 	return d.Before(op)
 }
 
-// Create implements [journal.FS].
-func (d *Disk) Create(name string) (journal.File, error) {
+// Create implements [disk.FS].
+func (d *Disk) Create(name string) (disk.File, error) {
 	if err := d.before(Op{Kind: Create, File: name}); err != nil {
 		return nil, err
 	}
@@ -306,8 +306,8 @@ func (d *Disk) Create(name string) (journal.File, error) {
 	return &file{d, created, name, d.life}, nil
 }
 
-// Open implements [journal.FS].
-func (d *Disk) Open(name string) (journal.File, error) {
+// Open implements [disk.FS].
+func (d *Disk) Open(name string) (disk.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	found := d.seen[name]
@@ -317,10 +317,10 @@ func (d *Disk) Open(name string) (journal.File, error) {
 	return &file{d, found, name, d.life}, nil
 }
 
-// Edit implements [journal.FS].
-func (d *Disk) Edit(name string) (journal.File, error) { return d.Open(name) }
+// Edit implements [disk.FS].
+func (d *Disk) Edit(name string) (disk.File, error) { return d.Open(name) }
 
-// Rename implements [journal.FS].
+// Rename implements [disk.FS].
 func (d *Disk) Rename(from, to string) error {
 	if err := d.before(Op{Kind: Rename, File: to}); err != nil {
 		return err
@@ -337,7 +337,7 @@ func (d *Disk) Rename(from, to string) error {
 	return nil
 }
 
-// Remove implements [journal.FS].
+// Remove implements [disk.FS].
 func (d *Disk) Remove(name string) error {
 	if err := d.before(Op{Kind: Remove, File: name}); err != nil {
 		return err
@@ -352,14 +352,14 @@ func (d *Disk) Remove(name string) error {
 	return nil
 }
 
-// List implements [journal.FS].
+// List implements [disk.FS].
 func (d *Disk) List() ([]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Sorted(maps.Keys(d.seen)), nil
 }
 
-// SyncDir implements [journal.FS].
+// SyncDir implements [disk.FS].
 func (d *Disk) SyncDir() error {
 	if err := d.before(Op{Kind: SyncDir}); err != nil {
 		return err
@@ -371,7 +371,7 @@ func (d *Disk) SyncDir() error {
 	return nil
 }
 
-// Space implements [journal.FS].
+// Space implements [disk.FS].
 func (d *Disk) Space() (free, total int64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -386,12 +386,12 @@ func (d *Disk) freeLocked() int64 {
 	return free
 }
 
-// Lock implements [journal.FS].
+// Lock implements [disk.FS].
 func (d *Disk) Lock(name string) (io.Closer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.locks[name] != nil {
-		return nil, journal.ErrLocked
+		return nil, disk.ErrLocked
 	}
 	d.locks[name] = &lock{d.life}
 	return unlocker{d, name, d.locks[name]}, nil

@@ -1,12 +1,20 @@
-package journal
+// Package disk is what lies under those who keep promises across a power cut: one directory of files, and the few steps
+// that make a change of it whole. [Dir] is a real directory; package disktest has one that forgets what was not synced.
+package disk
 
-import "io"
+import (
+	"errors"
+	"io"
+	"syscall"
+)
 
-// FS is the one directory a journal lives in, and the seam at which a test puts a disk that forgets: see package disktest.
-// Names have no separators. What Create, Rename and Remove did is durable after SyncDir, and nothing before it.
+// ErrLocked says that another process has the directory open.
+var ErrLocked = errors.New("disk: another process has the directory")
+
+// FS is one directory, and the seam at which a test puts a disk that forgets: see package disktest. Names have no
+// separators. What Create, Rename and Remove did is durable after SyncDir, and nothing before it.
 //
-// Errors that say that there is no space are [syscall.ENOSPC], [syscall.EDQUOT] or [syscall.EFBIG] to errors.Is; a missing
-// file is [fs.ErrNotExist].
+// Errors that say that there is no space are those of [LacksSpace]; a missing file is [fs.ErrNotExist].
 type FS interface {
 	// Create makes an empty file, or empties the one there is, and opens it for reading and writing.
 	Create(name string) (File, error)
@@ -35,4 +43,9 @@ type File interface {
 	Sync() error
 	Truncate(size int64) error
 	Size() (int64, error)
+}
+
+// LacksSpace reports whether err says that the disk, the quota or the file is full.
+func LacksSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }

@@ -134,5 +134,5 @@ func (f *file) Size() (int64, error) {
 	return int64(len(f.inode.seen)), nil
 }
 
-// Close implements [journal.File]. It syncs nothing.
+// Close implements [disk.File]. It syncs nothing.
 func (f *file) Close() error { return nil }

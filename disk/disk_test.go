@@ -1,0 +1,139 @@
+package disk_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+
+	"gateway/disk"
+	"gateway/disk/disktest"
+)
+
+// TestARealDirectory takes every step on one, which is made with its parents.
+func TestARealDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b")
+	if fsys, err := disk.Existing(path); err != nil {
+		t.Fatal(err)
+	} else if _, err := fsys.List(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("before it was made: %v", err)
+	}
+	fsys, err := disk.Dir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := fsys.Create("x" + disk.Unfinished)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := errors.Join(disk.Zero(file, 0, 1<<20), disk.Publish(fsys, "x"+disk.Unfinished, "x")); err != nil {
+		t.Fatal(err)
+	}
+	if size, err := file.Size(); size != 1<<20 || err != nil {
+		t.Errorf("the size is %d, %v", size, err)
+	}
+	if inPlace, err := disk.Renew(fsys, "x", 100); inPlace || err != nil {
+		t.Errorf("renew: %v, %v", inPlace, err)
+	}
+	if b, err := os.ReadFile(filepath.Join(path, "x")); !bytes.Equal(b, make([]byte, 100)) {
+		t.Errorf("renewed are %d bytes, %v", len(b), err)
+	}
+	lock, err := fsys.Lock("LOCK")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fsys.Lock("LOCK"); !errors.Is(err, disk.ErrLocked) {
+		t.Errorf("the second lock: %v", err)
+	}
+	if free, total, err := fsys.Space(); free <= 0 || total < free || err != nil {
+		t.Errorf("%d bytes of %d are free, %v", free, total, err)
+	}
+	if err := errors.Join(lock.Close(), fsys.Remove("x")); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := fsys.List(); !slices.Equal(names, []string{"LOCK"}) || err != nil {
+		t.Errorf("left are %v, %v", names, err)
+	}
+}
+
+// TestRenewNeverLosesTheFirstBytes renews a file whose sync has failed, so that the disk has not what is seen, with space for
+// a copy and without, and cuts the power before every operation and after the last. The first bytes are those that were
+// synced before, and after the last operation all that were asked for.
+func TestRenewNeverLosesTheFirstBytes(t *testing.T) {
+	whole := bytes.Repeat([]byte("0123456789abcdef"), 200)
+	const synced, asked = 1000, 2500
+	for _, limit := range []int64{1 << 20, int64(len(whole)) + 100} {
+		for seed := range uint64(50) {
+			fsys := failedSync(t, seed, whole, synced)
+			fsys.Limit(limit)
+			cut := func(least int) error {
+				left := fsys.Fork(seed)
+				left.Cut(rand.New(rand.NewPCG(seed, 1)))
+				if b := left.Bytes("x"); len(b) < least || !bytes.Equal(b[:least], whole[:least]) {
+					return fmt.Errorf("seed %d, limit %d: %d bytes are left", seed, limit, len(b))
+				}
+				return nil
+			}
+			fsys.Before = func(op disktest.Op) error {
+				if err := cut(synced); err != nil {
+					t.Errorf("before %v: %v", op, err)
+				}
+				return nil
+			}
+			inPlace, err := disk.Renew(fsys, "x", asked)
+			if inPlace != (limit < 1<<20) || err != nil {
+				t.Fatalf("renew: %v, %v", inPlace, err)
+			}
+			if err := cut(asked); err != nil {
+				t.Fatal(err)
+			}
+			if names, _ := fsys.List(); len(names) != 1 || len(fsys.Bytes("x")) != asked {
+				t.Fatalf("left are %v, of which x has %d bytes", names, len(fsys.Bytes("x")))
+			}
+		}
+	}
+}
+
+// failedSync returns a disk with a file of the bytes of which only the first are certain to be on it.
+func failedSync(t *testing.T, seed uint64, b []byte, synced int) *disktest.Disk {
+	t.Helper()
+	fsys := disktest.New(seed)
+	fsys.Put("x", b[:synced])
+	fsys.Before = func(op disktest.Op) error {
+		if op.Kind == disktest.Sync {
+			return syscall.EIO
+		}
+		return nil
+	}
+	file, err := fsys.Edit("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteAt(b[synced:], int64(synced)); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Sync(); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	return fsys
+}
+
+// TestADraftIsDroppedForWantOfSpaceAlone keeps what another failure leaves, for who looks into it.
+func TestADraftIsDroppedForWantOfSpaceAlone(t *testing.T) {
+	for _, fault := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EIO, nil} {
+		fsys := disktest.New(1)
+		fsys.Put("x", nil)
+		if err := disk.DropDraft(fsys, "x", fault); err != fault {
+			t.Errorf("%v became %v", fault, err)
+		}
+		if names, _ := fsys.List(); (len(names) == 0) != disk.LacksSpace(fault) {
+			t.Errorf("after %v there is %v", fault, names)
+		}
+	}
+}
