@@ -64,6 +64,7 @@ type Engine struct {
 	log      *slog.Logger
 	lock     io.Closer
 	identity identity
+	found    *survey // what Open found; nil from the first Commit on
 
 	// book is held while a batch is judged, and while a part of the book is copied for a snapshot. It is not held during
 	// the sync of a batch. Only when a segment ends within a batch is there a sync under it.
@@ -96,6 +97,7 @@ func (e *Engine) Commit(_ context.Context, ops []bank.Operation, replies []bank.
 	if err := e.stopped(); err != nil {
 		return err
 	}
+	e.found = nil
 	low := e.low()
 	e.book.Lock()
 	err := e.judge(ops, replies, low)
@@ -167,6 +169,9 @@ func (e *Engine) advance() {
 	e.seq.Store(e.writer.end.seq)
 	e.progress.Broadcast()
 }
+
+// ID returns what tells this journal from all others. It never changes.
+func (e *Engine) ID() [16]byte { return e.identity.id }
 
 // Seq returns the seq of the last durable entry. Any goroutine may call it.
 func (e *Engine) Seq() uint64 { return e.seq.Load() }

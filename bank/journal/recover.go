@@ -268,6 +268,7 @@ func (e *Engine) openMarks(s *survey) error {
 func (e *Engine) start(s *survey, file disk.File, capacity int64, newest *snapshotHeader) {
 	e.progress = sync.NewCond(&e.state)
 	e.seq.Store(s.end.seq)
+	e.found = s
 	e.ahead = newPreparer(e.fsys, e.options.Inline, func(err error) error {
 		err = e.fail(err)
 		e.log.Error("the journal has failed", "error", err)

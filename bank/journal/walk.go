@@ -1,11 +1,43 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"gateway/bank"
 	"gateway/disk"
 )
+
+// Entries calls visit with every entry after the one with that seq, in order. It reads the segments from the one that holds
+// the first of them. The entry is visit's until it returns; an error of visit's ends it and is returned as it is.
+//
+// It is for whoever keeps what follows from entries and has to catch up at a start: it may only be called before the first
+// Commit, and not beside it.
+func (e *Engine) Entries(after uint64, visit func(*bank.Entry) error) error {
+	if err := e.stopped(); err != nil {
+		return err
+	}
+	s := e.found
+	if s == nil {
+		return errors.New("journal: entries are told before the first commit only")
+	}
+	if after >= s.end.seq {
+		return nil
+	}
+	later := slices.IndexFunc(s.segments, func(seg *segment) bool { return seg.first > after+1 })
+	if later < 0 {
+		later = len(s.segments)
+	}
+	holds := s.segments[later-1]
+	from := position{segment: holds.number, offset: sector, seq: holds.first - 1}
+	return s.walk(e.fsys, from, func(entry *bank.Entry, _ []byte, _ uint64) error {
+		if entry.Seq <= after {
+			return nil
+		}
+		return visit(entry)
+	})
+}
 
 // walk reads the entries of a surveyed journal again, from a position to its end, and calls f with each, its frame and its
 // reference. The entry and the frame are f's until it returns. An error of f's is returned as it is; a frame that is no
