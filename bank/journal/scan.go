@@ -1,81 +1,29 @@
 package journal
 
 import (
-	"encoding/binary"
 	"fmt"
-	"io"
 
 	"gateway/disk"
 )
 
-const (
-	readBytes = 1 << 20 // read at once
-	// smallestFrame is the least that can be told from its neighbours: a header, the format and a seq.
-	smallestFrame = frameHeader + smallestEntry
-)
+// smallestFrame is the least that can be told from its neighbours: a header, the format and a seq.
+const smallestFrame = frameHeader + smallestEntry
 
-// frameReader reads a segment from one place to its end, with a bounded buffer that grows only for an entry that needs it.
+// frameReader reads the frames of a segment from one place on.
 type frameReader struct {
-	file   disk.File
-	size   int64 // of the file
-	seed   uint32
-	offset int64  // of the next byte
-	buf    []byte // what is read from offset on
-	spare  []byte // the whole buffer, of which buf is the end
+	*disk.Reader
+	seed uint32
 }
 
 func newFrameReader(file disk.File, seed uint32, offset int64) (*frameReader, error) {
-	size, err := file.Size()
-	if err != nil {
-		return nil, err
-	}
-	return &frameReader{file: file, size: size, seed: seed, offset: offset}, nil
-}
-
-// peek returns the next n bytes without taking them, or fewer at the end of the file. They are valid until the next call.
-func (r *frameReader) peek(n int) ([]byte, error) {
-	if left := r.size - r.offset; int64(n) > left {
-		n = int(max(left, 0))
-	}
-	if len(r.buf) >= n {
-		return r.buf[:n], nil
-	}
-	want := int(min(int64(max(n, readBytes)), r.size-r.offset))
-	if cap(r.spare) < want {
-		grown := make([]byte, want)
-		copy(grown, r.buf)
-		r.spare = grown
-	} else {
-		r.spare = r.spare[:cap(r.spare)]
-		copy(r.spare, r.buf)
-	}
-	held := len(r.buf)
-	got, err := r.file.ReadAt(r.spare[held:want], r.offset+int64(held))
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	r.buf = r.spare[:held+got]
-	return r.buf[:min(n, len(r.buf))], nil
-}
-
-// window returns what is read already, when that is enough to go on with, or reads on.
-func (r *frameReader) window() ([]byte, error) {
-	const enough = 4096
-	if len(r.buf) >= enough {
-		return r.buf, nil
-	}
-	return r.peek(readBytes)
-}
-
-func (r *frameReader) take(n int) {
-	r.buf = r.buf[n:]
-	r.offset += int64(n)
+	r, err := disk.NewReader(file, offset)
+	return &frameReader{r, seed}, err
 }
 
 // frame returns the next frame without taking it, whole and with its checksum holding, and whether it begins a batch; or
 // why what is there is no frame. The frame is valid until the next call.
 func (r *frameReader) frame() (frame []byte, first bool, reason string, err error) {
-	head, err := r.peek(frameHeader)
+	head, err := r.Peek(frameHeader)
 	if err != nil {
 		return nil, false, "", err
 	}
@@ -83,10 +31,10 @@ func (r *frameReader) frame() (frame []byte, first bool, reason string, err erro
 		return nil, false, "the file ends", nil
 	}
 	size, first, ok := frameSize(head)
-	if !ok || size > r.size-r.offset {
+	if !ok || size > r.Left() {
 		return nil, false, "the length cannot be", nil
 	}
-	frame, err = r.peek(int(size))
+	frame, err = r.Peek(int(size))
 	if err != nil {
 		return nil, false, "", err
 	}
@@ -117,7 +65,7 @@ func scanSegment(file disk.File, h *segmentHeader, checks []position) (*scan, er
 	if err != nil {
 		return nil, err
 	}
-	s := &scan{size: r.size, end: position{segment: h.number, offset: sector, seq: h.first - 1, hash: h.before}}
+	s := &scan{size: r.Size(), end: position{segment: h.number, offset: sector, seq: h.first - 1, hash: h.before}}
 	for {
 		checks = s.check(checks)
 		if s.definite {
@@ -138,7 +86,7 @@ func scanSegment(file disk.File, h *segmentHeader, checks []position) (*scan, er
 		s.end.seq++
 		s.end.hash = hashOf(frame, &s.end.hash)
 		s.end.offset += int64(len(frame))
-		r.take(len(frame))
+		r.Take(len(frame))
 	}
 	if err := s.tail(r); err != nil {
 		return nil, err
@@ -173,60 +121,28 @@ func (s *scan) check(checks []position) []position {
 // offset, because nothing says where one would begin.
 //
 // A frame's first bytes may be zero by chance: those of its checksum and the lowest of its length.
-func (s *scan) tail(r *frameReader) error {
+func (s *scan) tail(r *frameReader) (err error) {
 	const zerosInFront = 7
-	s.used = s.end.offset
-	for {
-		chunk, err := r.window()
-		if err != nil {
-			return err
+	s.used, err = r.Tail(zerosInFront, func() (err error) {
+		if r.Offset() > s.end.offset && !s.laterBatch {
+			s.laterBatch, err = r.beginsBatch(s.end.seq + 1)
 		}
-		zeros := leadingZeros(chunk)
-		if int64(zeros) == r.size-r.offset {
-			return nil
-		}
-		if zeros == len(chunk) {
-			r.take(len(chunk) - zerosInFront)
-			continue
-		}
-		if zeros > zerosInFront {
-			r.take(zeros - zerosInFront)
-			continue
-		}
-		if r.offset > s.end.offset && !s.laterBatch {
-			if s.laterBatch, err = r.beginsBatch(s.end.seq + 1); err != nil {
-				return err
-			}
-		}
-		if zeros == 0 {
-			s.used = r.offset + 1
-		}
-		r.take(1)
-	}
+		return err
+	})
+	return err
 }
 
 // beginsBatch reports whether there is a whole frame at the reader's place that begins a batch with an entry after seq.
 func (r *frameReader) beginsBatch(seq uint64) (bool, error) {
-	head, err := r.peek(smallestFrame)
+	head, err := r.Peek(smallestFrame)
 	if err != nil || len(head) < smallestFrame {
 		return false, err
 	}
 	size, first, ok := frameSize(head)
 	found := seqOf(head)
-	if !ok || !first || size > r.size-r.offset || found <= seq || found-seq > uint64(r.size)/smallestFrame {
+	if !ok || !first || size > r.Left() || found <= seq || found-seq > uint64(r.Size())/smallestFrame {
 		return false, nil
 	}
-	frame, err := r.peek(int(size))
+	frame, err := r.Peek(int(size))
 	return err == nil && int64(len(frame)) == size && intact(frame, r.seed), err
-}
-
-func leadingZeros(b []byte) int {
-	n := 0
-	for len(b)-n >= 8 && binary.LittleEndian.Uint64(b[n:]) == 0 {
-		n += 8
-	}
-	for n < len(b) && b[n] == 0 {
-		n++
-	}
-	return n
 }

@@ -93,7 +93,7 @@ func findSnapshots(fsys disk.FS, names []string, ours *identity) (usable []*snap
 		if !strings.HasPrefix(name, snapshotPrefix) || strings.HasSuffix(name, disk.Unfinished) {
 			continue
 		}
-		sector, err := readSector(fsys, name)
+		sector, err := disk.Head(fsys, name, sector)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -122,8 +122,8 @@ func (h *snapshotHeader) load(fsys disk.FS, ours *identity, ledger *bank.Ledger)
 	if err != nil {
 		return err
 	}
-	if r.size != h.bytes {
-		return fmt.Errorf("%w: %d bytes instead of %d", errSnapshot, r.size, h.bytes)
+	if r.Size() != h.bytes {
+		return fmt.Errorf("%w: %d bytes instead of %d", errSnapshot, r.Size(), h.bytes)
 	}
 	for i := range bank.Shards {
 		part, asOf, err := r.part(i)
@@ -136,9 +136,9 @@ func (h *snapshotHeader) load(fsys disk.FS, ours *identity, ledger *bank.Ledger)
 		if err := ledger.LoadShard(i, asOf, part); err != nil {
 			return fmt.Errorf("%w: part %d: %w", errSnapshot, i, err)
 		}
-		r.take(partHeader + len(part))
+		r.Take(partHeader + len(part))
 	}
-	if r.offset != r.size {
+	if r.Offset() != r.Size() {
 		return fmt.Errorf("%w: it goes on after its end", errSnapshot)
 	}
 	ledger.Resume(h.start.seq, h.time)
@@ -147,15 +147,15 @@ func (h *snapshotHeader) load(fsys disk.FS, ours *identity, ledger *bank.Ledger)
 
 // part returns the content of part i without taking it. It is valid until the next call.
 func (r *frameReader) part(i int) (content []byte, asOf uint64, err error) {
-	head, err := r.peek(partHeader)
+	head, err := r.Peek(partHeader)
 	if err != nil {
 		return nil, 0, err
 	}
-	left := uint64(r.size-r.offset) - partHeader
+	left := uint64(r.Left()) - partHeader
 	if len(head) < partHeader || binary.LittleEndian.Uint64(head[8:]) > left {
 		return nil, 0, fmt.Errorf("%w: part %d is cut short", errSnapshot, i)
 	}
-	whole, err := r.peek(partHeader + int(binary.LittleEndian.Uint64(head[8:])))
+	whole, err := r.Peek(partHeader + int(binary.LittleEndian.Uint64(head[8:])))
 	if err != nil {
 		return nil, 0, err
 	}

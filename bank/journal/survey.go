@@ -98,7 +98,7 @@ func (s *survey) readHeaders(fsys disk.FS) (*DamageError, error) {
 		if expected := uint64(len(s.segments) + len(s.unused) + 1); number != expected {
 			return &DamageError{File: segmentName(expected), Seq: 1, Reason: "the segment is missing"}, nil
 		}
-		sector, err := readSector(fsys, name)
+		sector, err := disk.Head(fsys, name, sector)
 		if err != nil {
 			return nil, err
 		}
@@ -129,21 +129,6 @@ func (s *survey) readHeaders(fsys disk.FS) (*DamageError, error) {
 		s.segments = append(s.segments, seg)
 	}
 	return nil, nil
-}
-
-func readSector(fsys disk.FS, name string) ([]byte, error) {
-	file, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	r, err := newFrameReader(file, 0, 0)
-	if err != nil {
-		return nil, err
-	}
-	r.spare = make([]byte, 0, sector)
-	r.size = min(r.size, sector)
-	return r.peek(sector)
 }
 
 // checkEmpty makes sure that a directory without segments never had any.
@@ -313,7 +298,7 @@ func (s *survey) scanUnused(fsys disk.FS, name string) (*scan, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := &scan{size: r.size, end: position{seq: s.end.seq}}
+	found := &scan{size: r.Size(), end: position{seq: s.end.seq}}
 	if err := found.tail(r); err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}

@@ -69,12 +69,12 @@ func (s *survey) walkSegment(
 	if err != nil {
 		return err
 	}
-	for r.offset < seg.scan.end.offset {
+	for r.Offset() < seg.scan.end.offset {
 		frame, _, reason, err := r.frame()
 		if err != nil {
 			return fmt.Errorf("read %s: %w", seg.name, err)
 		}
-		damage := DamageError{File: seg.name, Offset: r.offset, Seq: at.seq + 1, Reason: reason}
+		damage := DamageError{File: seg.name, Offset: r.Offset(), Seq: at.seq + 1, Reason: reason}
 		if reason != "" {
 			return &damage
 		}
@@ -83,10 +83,10 @@ func (s *survey) walkSegment(
 			return &damage
 		}
 		at.seq++
-		if err := f(e, frame, refTo(seg.number, r.offset)); err != nil {
+		if err := f(e, frame, refTo(seg.number, r.Offset())); err != nil {
 			return err
 		}
-		r.take(len(frame))
+		r.Take(len(frame))
 	}
 	return nil
 }
