@@ -69,6 +69,7 @@ var arrows = map[string][]string{
 	"bank":             {},
 	"bank/banktest":    {"bank"},
 	"bank/journal":     {"bank", "disk"},
+	"statelog":         {"disk"},
 	"disk":             {},
 	"disk/disktest":    {"disk"},
 	"pickle":           {},

@@ -112,6 +112,7 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 		ReadTimeout: settings.Limits.ReadTimeout, IdleTimeout: settings.Limits.IdleTimeout,
 		Message: int(settings.Limits.Message), InFlight: settings.Limits.InFlight,
 		Sessions: settings.MQTT.Sessions, Waiting: settings.MQTT.WaitingReplies, WaitingAll: settings.MQTT.WaitingRepliesTotal,
+		Keeping: s.kept.keeping,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: make the broker: %w", errListen, err)

@@ -9,11 +9,11 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"time"
 
 	"gateway/bank"
 	"gateway/bank/journal"
 	"gateway/config"
+	"gateway/statelog"
 )
 
 const serveAbout = `It reads the settings, recovers the book, listens, and prints one line when
@@ -78,11 +78,13 @@ var (
 // exitCode tells the supervisor what err means.
 func exitCode(err error) int {
 	switch {
-	case errors.Is(err, journal.ErrDamaged):
+	case errors.Is(err, journal.ErrDamaged), errors.Is(err, statelog.ErrDamaged), errors.Is(err, statelog.ErrOwner),
+		errors.Is(err, errAhead):
 		return exitDamaged
 	case errors.Is(err, journal.ErrLocked):
 		return exitLocked
-	case errors.Is(err, journal.ErrDecimals), errors.Is(err, journal.ErrFormat): // this program is not the journal's
+	case errors.Is(err, journal.ErrDecimals), errors.Is(err, journal.ErrFormat),
+		errors.Is(err, statelog.ErrFormat): // this program is not the journal's
 		return exitSettings
 	case errors.Is(err, errEngine):
 		return exitBroken
@@ -94,16 +96,16 @@ func exitCode(err error) int {
 	return exitBroken
 }
 
-// serve opens the engine that the settings name, and serves until ctx ends or a part fails.
+// serve opens what the settings name, and serves until ctx ends or a part fails.
 func serve(ctx context.Context, settings config.Config, logger *slog.Logger, stdout io.Writer) error {
 	warn(settings, logger)
 	m := newMetrics(readBuild())
-	engine, err := openEngine(settings, logger, m)
+	kept, err := openStorage(settings, logger, m)
 	if err != nil {
 		return err
 	}
-	err = serveEngine(ctx, settings, engine, m, logger, stdout)
-	if closeErr := engine.Close(); closeErr != nil {
+	err = serveStorage(ctx, settings, kept, m, logger, stdout)
+	if closeErr := kept.close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("%w: close: %w", errEngine, closeErr))
 	}
 	if err == nil {
@@ -112,14 +114,14 @@ func serve(ctx context.Context, settings config.Config, logger *slog.Logger, std
 	return err
 }
 
-// serveEngine starts everything before the engine, in order, and stops it in the opposite one. The engine is the
+// serveStorage starts everything before the storage, in order, and stops it in the opposite one. The storage is the
 // caller's to close.
-func serveEngine(
-	ctx context.Context, settings config.Config, engine bank.Engine, m *metrics, logger *slog.Logger, stdout io.Writer,
+func serveStorage(
+	ctx context.Context, settings config.Config, kept *storage, m *metrics, logger *slog.Logger, stdout io.Writer,
 ) error {
 	m.bank.yielded = func(period string, reply bank.Reply, err error) { logYield(logger, period, reply, err) }
-	banco := bank.New(engine, bank.Options{Investment: investment(settings.Bank.Investment), Observer: &m.bank})
-	s := &server{bank: banco, logger: logger}
+	banco := bank.New(kept.engine, bank.Options{Investment: investment(settings.Bank.Investment), Observer: &m.bank})
+	s := &server{bank: banco, kept: kept, logger: logger}
 	if err := s.listen(ctx, settings, m); err != nil {
 		return err
 	}
@@ -129,21 +131,6 @@ func serveEngine(
 		logger.Warn("ready line not written", "err", err)
 	}
 	return s.stop(s.wait(ctx))
-}
-
-func openEngine(settings config.Config, logger *slog.Logger, m *metrics) (bank.Engine, error) {
-	rules := bank.Rules{CreateAccounts: settings.Bank.CreateAccounts}
-	if settings.Ledger.Engine == config.Memory {
-		return bank.NewMemory(rules, time.Now), nil
-	}
-	engine, err := journal.Open(settings.Ledger.Path, journal.Options{
-		Rules: rules, Decimals: settings.Bank.Decimals, Logger: logger, Observer: &m.journal,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open the journal in %s: %w", settings.Ledger.Path, err)
-	}
-	m.gauge("journal_seq", "The last entry of the journal.", nil, func() float64 { return float64(engine.Seq()) })
-	return engine, nil
 }
 
 // warn tells what an operator may have chosen without meaning it.

@@ -19,6 +19,7 @@ import (
 // server is what serves: the committer and the doors before it. It is used once: listen, start, wait, stop.
 type server struct {
 	bank   *bank.Banco
+	kept   *storage
 	logger *slog.Logger
 	phase  atomic.Int32 // one of the phases below
 
@@ -44,7 +45,7 @@ const (
 	phaseStopping
 )
 
-// watchEvery is how often the engine is asked whether it has failed: what it does beside the traffic may fail too, and on
+// watchEvery is how often the storage is asked whether it has failed: what it does beside the traffic may fail too, and on
 // an idle bank no commit would tell.
 const watchEvery = time.Second
 
@@ -66,6 +67,9 @@ func (s *server) ready() error {
 		return errors.New("starting")
 	case phaseStopping:
 		return errors.New("stopping")
+	}
+	if err := s.kept.failed(); err != nil {
+		return err
 	}
 	return s.bank.Ready()
 }
@@ -119,6 +123,9 @@ func (s *server) wait(ctx context.Context) error {
 			return fmt.Errorf("%w: admin: %w", errDoor, err)
 		case <-watch.C:
 			if err := s.bank.Ready(); errors.Is(err, journal.ErrFailed) {
+				return fmt.Errorf("%w: %w", errEngine, err)
+			}
+			if err := s.kept.failed(); err != nil {
 				return fmt.Errorf("%w: %w", errEngine, err)
 			}
 		}

@@ -67,7 +67,7 @@ func startTrial(t *testing.T, engine bank.Engine, settings config.Config) *trial
 	stdout, out := io.Pipe()
 	r := &trial{t: t, address: map[string]string{}, stop: stop, ended: make(chan error, 1)}
 	go func() {
-		err := serveEngine(ctx, settings, engine, newMetrics(build{}), slog.New(slog.DiscardHandler), out)
+		err := serveStorage(ctx, settings, &storage{engine: engine}, newMetrics(build{}), slog.New(slog.DiscardHandler), out)
 		out.CloseWithError(errors.Join(io.ErrUnexpectedEOF, err))
 		r.ended <- err
 	}()
@@ -296,7 +296,7 @@ admin: { address: "127.0.0.1:0" }
 // TestLostListenerEndsTheServer leaves with the code that a restart may heal.
 func TestLostListenerEndsTheServer(t *testing.T) {
 	banco := bank.New(bank.NewMemory(bank.Rules{}, time.Now), bank.Options{})
-	s := &server{bank: banco, logger: slog.New(slog.DiscardHandler)}
+	s := &server{bank: banco, kept: new(storage), logger: slog.New(slog.DiscardHandler)}
 	if err := s.listen(t.Context(), trialSettings(), newMetrics(build{})); err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestListenBindsAllOrNone(t *testing.T) {
 	defer held.Close()
 	settings := trialSettings()
 	settings.Admin.Address = held.Addr().String()
-	s := &server{bank: bank.New(newGated(), bank.Options{}), logger: slog.New(slog.DiscardHandler)}
+	s := &server{bank: bank.New(newGated(), bank.Options{}), kept: new(storage), logger: slog.New(slog.DiscardHandler)}
 	err = s.listen(t.Context(), settings, newMetrics(build{}))
 	if !errors.Is(err, syscall.EADDRINUSE) || exitCode(err) != exitPassing || !strings.Contains(err.Error(), "admin.address") {
 		t.Fatalf("listen: %v, exit %d", err, exitCode(err))
