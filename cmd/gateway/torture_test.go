@@ -305,7 +305,7 @@ func (r *torture) finish() {
 // journal may hold what is not answered yet.
 func (r *torture) compare(final bool) {
 	r.t.Helper()
-	entries := r.dump()
+	entries := dumpedEntries(r.t, r.dir)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.failed != nil {
@@ -352,36 +352,36 @@ func (o *outcome) matches(e dumped) error {
 	return nil
 }
 
-// dump reads the journal by the command, which checks it on the way, and checks that entries follow one another, that
-// no id has two and that each sums to zero.
-func (r *torture) dump() map[string]dumped {
-	r.t.Helper()
+// dumpedEntries reads the journal of a directory by the command, which checks it on the way, and checks that entries
+// follow one another, that no id has two and that each sums to zero.
+func dumpedEntries(t *testing.T, dir string) map[string]dumped {
+	t.Helper()
 	cmd := exec.Command("gateway", "journal", "dump")
-	cmd.Dir = r.dir
+	cmd.Dir = dir
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()
 	if err != nil {
-		r.t.Fatalf("journal dump: %v\n%s", err, complaint.String())
+		t.Fatalf("journal dump: %v\n%s", err, complaint.String())
 	}
 	entries := map[string]dumped{}
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for seq := uint64(1); lines.Scan(); seq++ {
 		var e dumped
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			r.t.Fatalf("line %d: %v", seq, err)
+			t.Fatalf("line %d: %v", seq, err)
 		}
 		var sum bank.Amount
 		for _, p := range e.Postings {
 			sum += p.Amount
 		}
 		if _, twice := entries[e.ID]; twice || e.Seq != seq || sum != 0 {
-			r.t.Fatalf("line %d: seq %d, id %s twice: %v, sum %d", seq, e.Seq, e.ID, twice, sum)
+			t.Fatalf("line %d: seq %d, id %s twice: %v, sum %d", seq, e.Seq, e.ID, twice, sum)
 		}
 		entries[e.ID] = e
 	}
 	if lines.Err() != nil {
-		r.t.Fatal(lines.Err())
+		t.Fatal(lines.Err())
 	}
 	return entries
 }
