@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 1
 
-.PHONY: check fmt vet lint test race powercut fuzz bench torture
+.PHONY: check fmt vet lint test race powercut fuzz bench torture soak idle
 
 check: fmt vet lint race powercut fuzz
 
@@ -40,6 +40,18 @@ fuzz:
 KILLS ?= 200
 torture:
 	GATEWAY_TORTURE=$(KILLS) $(GO) test -count=1 -timeout 60m -run TestTorture -v ./cmd/gateway
+
+# soak lets so many clients ask for an operation a second by MQTT for so long, and prints what was lost, repeated and late,
+# the time to the reply, and the gateway's memory.
+soak: CLIENTS ?= 2000
+soak: MINUTES ?= 10
+soak:
+	GATEWAY_SOAK="$(CLIENTS) $(MINUTES)m" $(GO) test -count=1 -timeout 0 -run '^TestSoak$$' -v ./cmd/gateway
+
+# idle connects so many clients that say nothing, and prints the gateway's memory for each.
+idle: CLIENTS ?= 10000
+idle:
+	GATEWAY_IDLE=$(CLIENTS) $(GO) test -count=1 -timeout 60m -run '^TestIdle$$' -v ./cmd/gateway
 
 # bench runs each thing beside its baseline, in turns within one run, and prints the ratios. It wants a quiet machine.
 # ENTRIES is how long the journal is that is opened, verified and gone on with; 12000000 is what the goals speak of.

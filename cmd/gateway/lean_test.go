@@ -110,6 +110,12 @@ func (l *lean) publish(id uint16, payload []byte) error {
 	return err
 }
 
+// puback acknowledges a reply.
+func (l *lean) puback(id uint16) error {
+	_, err := l.conn.Write([]byte{leanPuback << 4, 2, byte(id >> 8), byte(id)})
+	return err
+}
+
 // next waits for the next packet. A refusal of any kind is an error.
 func (l *lean) next() (leanPacket, error) {
 	head, err := l.in.ReadByte()
