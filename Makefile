@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 1
 
-.PHONY: check fmt vet lint test race powercut fuzz bench torture soak idle
+.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture soak idle
 
 check: fmt vet lint race powercut fuzz
 
@@ -58,5 +58,10 @@ idle:
 ENTRIES ?= 1000000
 bench:
 	JOURNAL_ENTRIES=$(ENTRIES) $(GO) test -run '^$$' -bench . -benchtime 3x -timeout 60m ./bank/journal
-	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 60m ./transport/socket ./transport/mqtt
+	$(GO) test -run '^$$' -bench . -skip AgainstPostgres -benchtime 5x -timeout 60m ./transport/socket ./transport/mqtt
 	$(GO) test -run '^$$' -bench . ./bank ./pickle ./wire
+
+# bench-postgres is the row against a broker, a worker and a database. It wants Debian's mosquitto and postgresql; without
+# them it says so and is skipped.
+bench-postgres:
+	$(GO) test -v -run '^$$' -bench AgainstPostgres -benchtime 5x -timeout 60m ./transport/mqtt
