@@ -73,7 +73,7 @@ func needMQTTjs(t *testing.T) {
 func (c *counter) node(t *testing.T) {
 	path := needed(t, "node", "apt-get install nodejs npm")
 	needMQTTjs(t)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*patience) // for all jobs
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, filepath.Join(scripts, "node.js"))
 	var complaint bytes.Buffer

@@ -314,7 +314,7 @@ func (s *soak) judge() {
 	milliseconds := func(micros int64) float64 { return float64(micros) / 1000 }
 	s.t.Logf("%d clients, %d operations each: %d asked, %d lost, %d replied to twice, %d late", len(s.clients), s.rounds,
 		asked, asked-replied, s.duplicates, late)
-	s.t.Logf("reply after: p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms, max %.2f ms; %d after more than %v, of which the machine stood still in %d",
+	s.t.Logf("reply after: p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms, max %.2f ms; %d after more than %v, %d of them by the machine's pauses",
 		milliseconds(s.times.ValueAtPercentile(50)), milliseconds(s.times.ValueAtPercentile(99)),
 		milliseconds(s.times.ValueAtPercentile(99.9)), milliseconds(s.times.Max()), len(s.slow), soakLate, len(s.slow)-late)
 	for _, c := range s.canaries {
