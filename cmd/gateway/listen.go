@@ -119,6 +119,8 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 	}
 	s.broker = broker
 	m.gauge("mqtt_sessions", "MQTT sessions, connected or stored.", nil, func() float64 { return float64(broker.Sessions()) })
+	m.gauge("mqtt_replies_waiting", "Replies that wait for MQTT clients, or are not acknowledged.", nil,
+		func() float64 { return float64(broker.Waiting()) })
 	return nil
 }
 

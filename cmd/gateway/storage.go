@@ -68,11 +68,13 @@ func (s *storage) openSessions(path string, engine *journal.Engine, logger *slog
 	if recovery.Seq() > engine.Seq() {
 		return fmt.Errorf("%w: %d, %d", errAhead, recovery.Seq(), engine.Seq())
 	}
-	if err := engine.Entries(recovery.Seq(), recovery.Entry); err != nil {
-		return err
+	if recovery.Began() {
+		if err := engine.Entries(recovery.Seq(), recovery.Entry); err != nil {
+			return err
+		}
 	}
 	s.keeping = &mqtt.Keeping{Store: sessionStore{s.sessions}, Recovery: recovery, Seq: engine.Seq}
-	logger.Info("sessions opened", "entries", engine.Seq()-recovery.Seq(), "took", time.Since(began))
+	logger.Info("sessions opened", "after_entry", recovery.Seq(), "took", time.Since(began))
 	return nil
 }
 

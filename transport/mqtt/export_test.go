@@ -18,9 +18,6 @@ const MaxDrain = maxDrain
 // Drain makes that shorter.
 func (s *Server) Drain(longest time.Duration) { s.sessions.limits.drain = longest }
 
-// Waiting returns how many replies are owed to all sessions.
-func (s *Server) Waiting() int64 { return s.sessions.waiting.Load() }
-
 // Later moves the clock by which sessions expire, and sweeps.
 func (s *Server) Later(by time.Duration) {
 	s.sessions.mu.Lock()

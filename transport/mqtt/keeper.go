@@ -42,7 +42,8 @@ type keeper struct {
 	server *Server
 	store  Store
 	seq    func() uint64
-	start  uint64      // the entry up to which the last checkpoint has everything
+	start  uint64      // the entry up to which the last checkpoint has everything; only check uses it, once Serve runs
+	stuck  bool        // the last checkpoint could not be made; the same
 	gap    atomic.Bool // a record was not kept for want of space; the next checkpoint makes up for it
 
 	mu      sync.Mutex // guards all below; nothing is called while it is held
@@ -51,7 +52,28 @@ type keeper struct {
 }
 
 func newKeeper(s *Server, k *Keeping) *keeper {
-	return &keeper{server: s, store: k.Store, seq: k.Seq, start: k.Recovery.Seq()}
+	return &keeper{server: s, store: k.Store, seq: k.Seq}
+}
+
+// recover makes the sessions what they were, and that a checkpoint: so a session is never taken for one that had its
+// incarnation in a store that is gone, because entries before the checkpoint are not looked at.
+func (k *keeper) recover(r *Recovery) error {
+	began := r.Began()
+	k.start = r.seq
+	if err := r.restore(k.server); err != nil {
+		return err
+	}
+	seq := k.seq()
+	err := k.store.Checkpoint(func(emit func([]byte) error) error { return k.dump(seq, emit) })
+	switch {
+	case err == nil:
+		k.start = seq
+	case began && errors.Is(err, ErrNoSpace):
+		k.gap.Store(true) // what was kept is kept
+	default:
+		return err
+	}
+	return nil
 }
 
 // append keeps a record. It may be called with a session's lock held.
@@ -153,12 +175,15 @@ func (k *keeper) check(ctx context.Context, entries uint64) {
 	k.parked = nil
 	k.mu.Unlock()
 	k.gap.Store(false)
-	if err := k.store.Checkpoint(func(emit func([]byte) error) error { return k.dump(seq, emit) }); err != nil {
+	err := k.store.Checkpoint(func(emit func([]byte) error) error { return k.dump(seq, emit) })
+	if err != nil && !k.stuck {
+		k.server.options.Logger.Warn("no checkpoint of the sessions; trying again", "err", err)
+	}
+	if k.stuck = err != nil; k.stuck {
 		k.gap.Store(true)
 		k.mu.Lock()
 		k.parked = append(parked, k.parked...)
 		k.mu.Unlock()
-		k.server.options.Logger.Warn("no checkpoint of the sessions", "err", err)
 		return
 	}
 	k.start = seq

@@ -452,3 +452,30 @@ func (k *keptHouse) awaitEntries(more int) {
 		runtime.Gosched()
 	}
 }
+
+// A session's incarnation may be that of one whose store is gone. The entries of that one are not its own.
+func TestAStoreThatWasTakenAwayLeavesNothing(t *testing.T) {
+	h := keep(t, nil)
+	p := listening(t, h.address, keeps(4, "c"))
+	for id := uint16(1); id <= 5; id++ {
+		p.publish(note{qos: 2, id: id, payload: deposit("1", 1)})
+		p.acked(tPubrec, id)
+	}
+	h.killed()
+	h = moveIn(t, h.engine, nil, nil)
+	p = listening(t, h.address, keeps(4, "c"))
+	p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+	p.ack(tPuback, 1, 0)
+	p.expect(tPublish)
+	h = h.killed()
+	p, _ = enter(t, h.address, keeps(4, "c"))
+	if a, _ := p.reply(1); a.Seq != 6 {
+		t.Errorf("%+v", a)
+	}
+	p.quiet()
+	p.publish(note{qos: 2, id: 5, payload: deposit("1", 1)})
+	p.acked(tPubrec, 5)
+	if h.entries() != 7 {
+		t.Errorf("%d entries", h.entries())
+	}
+}

@@ -16,6 +16,7 @@ import (
 //
 // Its order does not matter beyond that, and nothing is harmed by what comes twice: every record is about a numbered thing.
 type Recovery struct {
+	began       bool // there was a checkpoint
 	seq         uint64
 	incarnation uint64
 	sessions    map[uint64]*restored // by incarnation
@@ -46,12 +47,16 @@ func NewRecovery() *Recovery { return &Recovery{sessions: make(map[uint64]*resto
 // Seq returns the entry up to which the records say everything.
 func (r *Recovery) Seq() uint64 { return r.seq }
 
+// Began reports whether there was anything to recover. Otherwise no entry needs to be told.
+func (r *Recovery) Began() bool { return r.began }
+
 // Record takes a record of the store. An error means that it is none of this program's.
 func (r *Recovery) Record(b []byte) error {
 	f := fields{rest: b}
 	kind := f.byte()
 	if kind == recordStart {
 		seq, incarnation := f.uvarint(), f.uvarint()
+		r.began = true
 		r.seq, r.incarnation = max(r.seq, seq), max(r.incarnation, incarnation)
 	} else {
 		r.about(kind, &f)

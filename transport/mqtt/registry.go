@@ -72,13 +72,14 @@ type taken struct {
 	rival   *conn // must go first; then nothing has been done
 	session *session
 	present bool
-	durable chan error // nil: there is nothing to wait for
+	records int        // must be durable before the client is told
+	durable chan error // of each
 }
 
 // keep waits until what was taken is durable, or gives it back.
 func (r *registry) keep(c *conn, got taken) (s *session, present bool, err error) {
-	if got.durable != nil {
-		err = <-got.durable
+	for range got.records {
+		err = errors.Join(err, <-got.durable)
 	}
 	if err == nil {
 		return got.session, got.present, nil
@@ -95,55 +96,57 @@ func (r *registry) keep(c *conn, got taken) (s *session, present bool, err error
 func (r *registry) take(c *conn, want claim) (taken, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.sessions[want.id]
-	if s != nil && s.principal != want.principal {
-		return taken{}, errOwner
-	}
-	var durable chan error
-	await := func() func(error) {
-		waiting := make(chan error, 1)
-		durable = waiting
-		return func(err error) { waiting <- err }
-	}
-	if s != nil {
+	got := taken{session: r.sessions[want.id], durable: make(chan error, 2)}
+	durable := func(err error) { got.durable <- err }
+	if s := got.session; s != nil {
+		if s.principal != want.principal {
+			return taken{}, errOwner
+		}
 		if rival := s.connection(); rival != nil {
 			return taken{rival: rival}, nil
 		}
-		if want.clean || r.expiredLocked(s) {
-			if s.incarnation != 0 {
-				r.forgetLocked(s, await())
-			} else {
-				r.forgetLocked(s, nil)
-			}
-			s = nil
+		if got.present = !want.clean && !r.expiredLocked(s); !got.present {
+			got.records += r.forgetLocked(s, durable)
 		}
 	}
-	present := s != nil
-	if s == nil {
-		if len(r.sessions) >= r.limits.sessions {
-			r.sweepLocked()
+	if !got.present {
+		s, err := r.makeLocked(want, c.expiry > 0)
+		if err != nil {
+			return taken{}, err
 		}
-		if len(r.sessions) >= r.limits.sessions {
-			return taken{}, errSessions
-		}
-		s = &session{id: want.id, principal: want.principal, own: want.own, registry: r}
-		if r.keeper != nil && c.expiry > 0 {
-			r.incarnation++
-			s.incarnation = r.incarnation
-		}
-		r.sessions[want.id] = s
+		got.session = s
 	}
+	s := got.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.attachLocked(c)
 	switch {
 	case s.incarnation == 0:
-	case present:
-		r.append(s.appendLinkLocked(nil), await())
+		return got, nil
+	case got.present:
+		r.append(s.appendLinkLocked(nil), durable)
 	default: // after the end of the one before
-		r.append(s.appendSessionLocked(nil), await())
+		r.append(s.appendSessionLocked(nil), durable)
 	}
-	return taken{session: s, present: present, durable: durable}, nil
+	got.records++
+	return got, nil
+}
+
+// makeLocked makes a new session, if there may be one more.
+func (r *registry) makeLocked(want claim, persists bool) (*session, error) {
+	if len(r.sessions) >= r.limits.sessions {
+		r.sweepLocked()
+	}
+	if len(r.sessions) >= r.limits.sessions {
+		return nil, errSessions
+	}
+	s := &session{id: want.id, principal: want.principal, own: want.own, registry: r}
+	if r.keeper != nil && persists {
+		r.incarnation++
+		s.incarnation = r.incarnation
+	}
+	r.sessions[want.id] = s
+	return s, nil
 }
 
 func (s *session) connection() *conn {
@@ -178,15 +181,17 @@ func (r *registry) expiredLocked(s *session) bool {
 }
 
 // forgetLocked throws away a session whose connection, if it had one, has ended. What the bank still answers for it finds
-// nobody. In a session that was kept, durable is called once it cannot come back.
-func (r *registry) forgetLocked(s *session, durable func(error)) {
+// nobody. Of a session that was kept that is one record, and durable is called once it cannot come back; else it is none.
+func (r *registry) forgetLocked(s *session, durable func(error)) (records int) {
 	delete(r.sessions, s.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.detachLocked(time.Time{}, false)
-	if s.incarnation != 0 {
-		r.append(binary.AppendUvarint([]byte{recordEnd}, s.incarnation), durable)
+	if s.incarnation == 0 {
+		return 0
 	}
+	r.append(binary.AppendUvarint([]byte{recordEnd}, s.incarnation), durable)
+	return 1
 }
 
 // sweep throws away the sessions that have expired.

@@ -120,8 +120,8 @@ func New(bank Bank, options Options) (*Server, error) {
 	}
 	if options.Keeping != nil {
 		s.sessions.keeper = newKeeper(s, options.Keeping)
-		if err := options.Keeping.Recovery.restore(s); err != nil {
-			return nil, err
+		if err := s.sessions.keeper.recover(options.Keeping.Recovery); err != nil {
+			return nil, fmt.Errorf("mqtt: recover the sessions: %w", err)
 		}
 	}
 	s.batches.New = func() any { return new(batch) }
@@ -191,6 +191,9 @@ func newBroker(o *Options) *mochi.Server {
 		ClientNetReadBufferSize: 128, ClientNetWriteBufferSize: 128,
 	})
 }
+
+// Waiting returns how many replies are owed to all sessions: waiting, or not acknowledged.
+func (s *Server) Waiting() int { return int(s.sessions.waiting.Load()) }
 
 // Sessions returns how many sessions there are, connected and stored.
 func (s *Server) Sessions() int { return s.sessions.count() }

@@ -157,7 +157,7 @@ func moveIn(t testing.TB, engine *heldEngine, records [][]byte, change func(*mqt
 		}
 	}
 	for _, e := range engine.Entries() {
-		if e.Seq > recovery.Seq() {
+		if recovery.Began() && e.Seq > recovery.Seq() {
 			if err := recovery.Entry(&e); err != nil {
 				t.Fatal(err)
 			}
