@@ -461,7 +461,7 @@ func TestAStoreThatWasTakenAwayLeavesNothing(t *testing.T) {
 		p.publish(note{qos: 2, id: id, payload: deposit("1", 1)})
 		p.acked(tPubrec, id)
 	}
-	h.killed()
+	h.die()
 	h = moveIn(t, h.engine, nil, nil)
 	p = listening(t, h.address, keeps(4, "c"))
 	p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})

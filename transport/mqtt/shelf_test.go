@@ -217,11 +217,17 @@ func (k *keptHouse) killed() *keptHouse {
 // killedAtOnce kills it whatever it is doing.
 func (k *keptHouse) killedAtOnce() *keptHouse {
 	k.t.Helper()
+	return moveIn(k.t, k.engine, k.die(), k.change)
+}
+
+// die kills the process, and returns what its store had kept.
+func (k *keptHouse) die() [][]byte {
+	k.t.Helper()
 	k.shelf.hold() // so that nobody hears of what is not kept
 	k.door.sever()
 	records := k.shelf.kill()
 	if err := k.stop(); err != nil {
 		k.t.Fatal(err)
 	}
-	return moveIn(k.t, k.engine, records, k.change)
+	return records
 }
