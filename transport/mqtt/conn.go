@@ -89,34 +89,73 @@ func (c *conn) take(p *packet) error {
 			return protocolError // [MQTT-3.1.0-1]
 		}
 		c.greeted = true
-		c.passing = p.all
-		return nil
+		return c.greet(p)
+	}
+	err := p.checkHeader(c.level)
+	if err != nil {
+		return err
 	}
 	switch p.kind() {
 	case packets.Publish:
 		return c.publish(p)
 	case packets.Puback:
-		id, err := packetID(p)
+		id, err := checkAck(p, c.level)
 		if err == nil {
 			c.session.delivered(c, id)
 		}
 		return err
 	case packets.Pubrel:
-		id, err := packetID(p)
-		switch {
-		case err != nil:
-			return err
-		case p.head&0x0f != 2:
-			return malformedPacket // [MQTT-3.6.1-1]
-		case c.hold():
+		id, err := checkAck(p, c.level)
+		if err == nil && c.hold() {
 			c.session.released(c, id)
 		}
-		return nil
-	case packets.Connect, packets.Subscribe, packets.Unsubscribe, packets.Pingreq, packets.Disconnect:
+		return err
+	case packets.Subscribe:
+		err = checkSubscribe(p, c.level)
+	case packets.Unsubscribe:
+		err = checkUnsubscribe(p, c.level)
+	case packets.Pingreq:
+		err = checkPing(p)
+	case packets.Disconnect:
+		return c.bye(p)
+	default:
+		// A server's packet, a second CONNECT, or one about a QoS 2 message or an authentication that never was.
+		return protocolError // [MQTT-3.1.0-2], [MQTT-4.12.0-7]
+	}
+	if err == nil {
+		c.passing = p.all
+	}
+	return err
+}
+
+// greet passes a CONNECT on, or answers what is wrong with it.
+func (c *conn) greet(p *packet) error {
+	level, why := checkConnect(p)
+	if why == success {
 		c.passing = p.all
 		return nil
 	}
-	return protocolError // a server's packet, or one about a QoS 2 message or an authentication that never was
+	if refusal := appendRefusal(nil, level, why); refusal != nil {
+		c.Write(refusal)
+	}
+	return why
+}
+
+// bye takes a DISCONNECT in and tells mochi no more of it than that.
+func (c *conn) bye(p *packet) error {
+	expiry, given, err := checkDisconnect(p, c.level)
+	if err != nil {
+		return err
+	}
+	if given {
+		asked := min(time.Duration(expiry)*time.Second, maxExpiry)
+		if asked > 0 && c.expiry == 0 {
+			return protocolError // section 3.14.2.2.2
+		}
+		c.expiry = asked
+	}
+	c.passing = []byte{packets.Disconnect << 4, 0}
+	return nil
 }
 
 // next reads one packet.
@@ -172,6 +211,9 @@ func (c *conn) giveUp(err error) error {
 	case !ours:
 	case c.session == nil && why == keepAliveTimeout:
 		c.server.options.Observer.Rejected(RejectedTimeout)
+	case c.session == nil && c.greeted:
+		c.server.options.Observer.Rejected(RejectedConnect)
+		c.farewell(why)
 	default:
 		c.server.options.Observer.Rejected(RejectedPacket)
 		c.farewell(why)

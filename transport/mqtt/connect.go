@@ -19,7 +19,7 @@ func (s *Server) welcome(c *conn, cl *mochi.Client, pk *packets.Packet) error {
 		return notAuthorized
 	case cl.Properties.Props.AuthenticationMethod != "":
 		return badAuthentication
-	case assigned && c.level == 3, !assigned && !validClientID(cl.ID):
+	case !assigned && !validClientID(cl.ID):
 		return badClientID
 	}
 	principal, err := s.principal(c, pk)
@@ -80,22 +80,17 @@ func (s *Server) setSilence(c *conn, cl *mochi.Client) {
 	c.silence = time.Duration(cl.State.Keepalive) * time.Second * 3 / 2
 }
 
-// connackMQTT3 returns the return code of MQTT 3 (section 3.2.2.3) that says most of why. A CONNECT that is wrong in itself
-// is answered with the close of its connection.
-func connackMQTT3(c *conn, why reason, cl *mochi.Client) byte {
+// connackMQTT3 returns the return code of MQTT 3 (section 3.2.2.3) that says most of why.
+func connackMQTT3(why reason) byte {
 	switch {
 	case why < 0x80:
 		return byte(why) // mochi has translated it
-	case cl.Properties.ProtocolVersion < 3 || cl.Properties.ProtocolVersion > 5 || why == 0x84:
-		return 1
-	case why == badClientID, why == 0x80 && cl.Properties.Props.AssignedClientID != "":
-		return 2 // mochi calls a missing id without a clean session an unspecified error
+	case why == badClientID:
+		return 2
 	case why == badCredentials:
 		return 4
 	case why == notAuthorized:
 		return 5
-	case why == malformedPacket || why == protocolError:
-		c.hangUp()
 	}
 	return 3
 }

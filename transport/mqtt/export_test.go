@@ -3,6 +3,8 @@ package mqtt
 import (
 	"context"
 	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // Limits makes a server's limits as small as a test needs them, before anybody connects.
@@ -61,3 +63,50 @@ func (s *Server) AwaitDetached(clientID string) {
 		<-c.detached
 	}
 }
+
+// Check holds a packet of a client of that protocol level against the standard, without a connection. It returns the packet
+// as mochi may see it, or the reason that ends the connection and what a CONNECT is answered.
+func Check(level byte, b []byte) (passed, refusal []byte, err error) {
+	p, err := cut(b, 1<<28)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.kind() == packets.Connect {
+		if level, why := checkConnect(&p); why != success {
+			return nil, appendRefusal(nil, level, why), why
+		}
+		return p.all, nil, nil
+	}
+	if err = p.checkHeader(level); err != nil {
+		return nil, nil, err
+	}
+	switch p.kind() {
+	case packets.Publish:
+		err = new(publish).parse(&p, level)
+	case packets.Puback, packets.Pubrel:
+		_, err = checkAck(&p, level)
+	case packets.Subscribe:
+		err = checkSubscribe(&p, level)
+	case packets.Unsubscribe:
+		err = checkUnsubscribe(&p, level)
+	case packets.Pingreq:
+		err = checkPing(&p)
+	case packets.Disconnect:
+		_, _, err = checkDisconnect(&p, level)
+	default:
+		err = protocolError
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return p.all, nil, nil
+}
+
+// ReasonOf returns the reason code that err is, or 0.
+func ReasonOf(err error) byte {
+	why, _ := err.(reason)
+	return byte(why)
+}
+
+// ErrIncomplete is what Check says of a packet that is not all there.
+var ErrIncomplete = errIncomplete

@@ -21,7 +21,7 @@ func (h *hook) ID() string { return "gateway" }
 func (h *hook) Provides(question byte) bool {
 	switch question {
 	case mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnSessionEstablish, mochi.OnSessionEstablished,
-		mochi.OnDisconnect, mochi.OnPacketRead, mochi.OnPacketEncode, mochi.OnSubscribed, mochi.OnUnsubscribed:
+		mochi.OnDisconnect, mochi.OnPacketEncode, mochi.OnSubscribed, mochi.OnUnsubscribed:
 		return true
 	}
 	return false
@@ -86,23 +86,6 @@ func (h *hook) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
 // OnDisconnect comes before mochi throws the subscriptions away, which the session keeps.
 func (h *hook) OnDisconnect(cl *mochi.Client, _ error, _ bool) { connOf(cl).ended = true }
 
-// OnPacketRead sees the packets that mochi is to deal with.
-func (h *hook) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
-	c := connOf(cl)
-	switch {
-	case pk.FixedHeader.Type == packets.Subscribe && len(pk.Properties.SubscriptionIdentifier) > 0:
-		return pk, c.giveUp(subscriptionIDsNotSup)
-	case pk.FixedHeader.Type == packets.Disconnect && pk.Properties.SessionExpiryIntervalFlag:
-		asked := min(time.Duration(pk.Properties.SessionExpiryInterval)*time.Second, maxExpiry)
-		if asked > 0 && c.expiry == 0 {
-			return pk, c.giveUp(protocolError) // section 3.14.2.2.2
-		}
-		c.expiry = asked
-		pk.Properties.SessionExpiryIntervalFlag = false
-	}
-	return pk, nil
-}
-
 // OnACLCheck says whether a client may subscribe. No PUBLISH reaches mochi.
 func (h *hook) OnACLCheck(cl *mochi.Client, filter string, write bool) bool {
 	c := connOf(cl)
@@ -151,13 +134,17 @@ func (h *hook) OnPacketEncode(cl *mochi.Client, pk packets.Packet) packets.Packe
 		return pk
 	}
 	c := connOf(cl)
-	if pk.ReasonCode != 0 && cl.Properties.Will.Flag != 0 {
+	switch {
+	case pk.ReasonCode != 0 && cl.Properties.Will.Flag != 0:
 		pk.ReasonCode = byte(notAuthorized) // whatever else mochi found wrong with the will
 		pk.Properties.ReasonString = "wills are not accepted"
+	case pk.ReasonCode == byte(protocolError):
+		pk.ReasonCode = byte(badCredentials) // mochi takes an empty password, which nobody has, for none
+		pk.Properties.ReasonString = badCredentials.Error()
 	}
 	if pk.ProtocolVersion != 5 {
 		if pk.ReasonCode != 0 {
-			pk.ReasonCode = connackMQTT3(c, reason(pk.ReasonCode), cl)
+			pk.ReasonCode = connackMQTT3(reason(pk.ReasonCode))
 		}
 		pk.SessionPresent = pk.ReasonCode == 0 && c.present && pk.ProtocolVersion == 4
 		return pk

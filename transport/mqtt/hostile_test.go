@@ -106,11 +106,10 @@ func TestNobodyListensToOthers(t *testing.T) {
 		}
 		for _, filter := range []string{
 			"#", "+", "+/+", "+/+/+", "/#", "bank/#", "bank/+", "bank/+/#", "bank/ops", "bank/ops/#", "bank/replies/#", "bank/replies/+",
-			"bank/replies/+/#", "bank/replies", "bank/replies/alice", "bank/replies/cc", "bank/replies/c+", "bank/replies/c#",
-			"bank/+/c", "+/replies/c", "$SYS/#", "$share/g/bank/ops", "$share/g/bank/replies/c", "$SHARE/g/bank/replies/#", "$share/c",
-			"BANK/replies/c", "bank/replies/c/a+", "bank/replies/c/" + strings.Repeat("a/", 15), "bank/replies/c/" + strings.Repeat("x", 250),
+			"bank/replies/+/#", "bank/replies", "bank/replies/alice", "bank/replies/cc", "bank/+/c", "+/replies/c", "$SYS/#",
+			"BANK/replies/c", "bank/replies/c/" + strings.Repeat("a/", 15), "bank/replies/c/" + strings.Repeat("x", 250),
 		} {
-			if k := p.subscribe(1, filter, 1); len(k.granted) != 1 || k.granted[0] != refused && k.granted[0] < 0x80 {
+			if k := p.subscribe(1, filter, 1); len(k.granted) != 1 || k.granted[0] != refused {
 				t.Errorf("level %d: subscribed to %q: %x", level, filter, k.granted)
 			}
 		}
@@ -148,7 +147,6 @@ func TestTheNumberOfSubscriptionsIsBounded(t *testing.T) {
 
 func TestPacketsThatEndTheConnection(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.Message = 1024 })
-	valid := note{qos: 1, id: 1, payload: deposit("1", 1)}.bytes(5)
 	for _, c := range []struct {
 		name   string
 		bytes  []byte
@@ -157,40 +155,12 @@ func TestPacketsThatEndTheConnection(t *testing.T) {
 		{"larger than advertised", note{qos: 1, id: 1, payload: strings.Repeat(" ", 1024)}.bytes(5), 0x95},
 		{"256 MB announced", []byte{0x30, 0xff, 0xff, 0xff, 0x7f}, 0x95},
 		{"a length of five bytes", []byte{0x30, 0xff, 0xff, 0xff, 0xff, 1}, 0x81},
-		{"QoS 3", append([]byte{0x36}, valid[1:]...), 0x81},
-		{"DUP at QoS 0", note{dup: 1}.bytes(5), 0x81},
-		{"packet id 0", note{qos: 1}.bytes(5), 0x82},
-		{"no topic", framed(0x30, text(""), []byte{0}, []byte("x")), 0x82},
-		{"wildcard topic", note{topic: "bank/#"}.bytes(5), 0x82},
-		{"NUL in the topic", note{topic: "bank\x00ops"}.bytes(5), 0x81},
-		{"bad UTF-8 in the topic", note{topic: "bank/\xff"}.bytes(5), 0x81},
-		{"topic longer than the packet", framed(0x30, []byte{0xff, 0xff, 'a'}), 0x81},
-		{"properties longer than the packet", framed(0x30, text("bank/ops"), []byte{9, 1}), 0x81},
-		{"topic alias", note{properties: property(0x23, uint16(1)), payload: "x"}.bytes(5), 0x94},
-		{"alias only", framed(0x32, text(""), []byte{0, 1}, withLength(5, property(0x23, uint16(1))), []byte("x")), 0x94},
-		{"a subscription identifier", note{properties: []byte{0x0b, 1}}.bytes(5), 0x81},
-		{"unknown property", note{properties: []byte{0x7f, 1}}.bytes(5), 0x81},
-		{"content type twice", note{properties: join(property(3, "a"), property(3, "a"))}.bytes(5), 0x81},
-		{"payload format 2", note{properties: property(1, byte(2))}.bytes(5), 0x81},
-		{"PUBACK without an id", []byte{0x40, 0}, 0x81},
-		{"PUBREL with wrong flags", []byte{0x60, 2, 0, 1}, 0x81},
-		{"PUBREC", []byte{0x50, 2, 0, 1}, 0x82},
-		{"PUBCOMP", []byte{0x70, 2, 0, 1}, 0x82},
-		{"CONNACK", []byte{0x20, 2, 0, 0}, 0x82},
-		{"PINGRESP", []byte{0xd0, 0}, 0x82},
-		{"AUTH", []byte{0xf0, 2, 0x19, 0}, 0x82},
-		{"type 0", []byte{0, 0}, 0x82},
-		{"second CONNECT", hello{id: "c"}.bytes(), 0x82},
-		{"subscription identifiers, which are off", framed(0x82, []byte{0, 1}, withLength(5, []byte{0x0b, 1}), text("bank/replies/c"), []byte{1}), 0xa1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, _ := enter(t, h.address, hello{id: "c"})
 			p.conn.Write(c.bytes)
 			p.gone(c.reason)
 			p, _ = enter(t, h.address, hello{id: "c", level: 4})
-			if c.bytes[0] == 0x82 || c.name == "second CONNECT" || c.bytes[0]>>4 == 3 && c.reason != 0x95 {
-				return // another packet in MQTT 3
-			}
 			p.conn.Write(c.bytes)
 			p.gone(0)
 		})
@@ -213,17 +183,16 @@ func TestTheReasonArrivesBehindWhateverIsUnread(t *testing.T) {
 	p.gone(0x95)
 }
 
-// Both packets bring mochi's decoder down. They may cost their own connection only.
+// A fault on a connection's goroutine may cost that connection only. No bytes are known that bring one about, so an observer
+// does.
 func TestAFaultIsContained(t *testing.T) {
-	h := build(t, nil)
+	observer := &faulty{}
+	h := build(t, func(o *mqtt.Options) { o.Observer = observer })
 	h.faulty = true
 	other := listening(t, h.address, hello{id: "other"})
-	for _, b := range [][]byte{
-		{0x82, 0x0a, 0, 1, 0, 0, 5, 'a', 'b', 'c', 'd', 'e'},
-		{0x82, 0x06, 0, 1, 0, 0, 1, 'a'},
-	} {
+	for range 2 {
 		p, _ := enter(t, h.address, keeps(5, "c"))
-		p.send(b)
+		p.publish(note{payload: "nonsense"})
 		p.gone(0)
 		p, _ = enter(t, h.address, keeps(5, "c"))
 		p.subscribe(1, "bank/replies/c", 1)
@@ -232,9 +201,19 @@ func TestAFaultIsContained(t *testing.T) {
 	other.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
 	other.ack(tPuback, 1, 0)
 	other.reply(1)
-	if !strings.Contains(h.log.String(), "connection failed") || !strings.Contains(h.log.String(), "SubscribeDecode") {
+	if !strings.Contains(h.log.String(), "connection failed") || !strings.Contains(h.log.String(), "faulty") {
 		t.Error("the fault is not in the log")
 	}
+}
+
+// faulty is an Observer that does not survive an operation that is none.
+type faulty struct{ counts }
+
+func (f *faulty) Operation(kind bank.Kind, code bank.Code, took time.Duration) {
+	if code == bank.Malformed {
+		panic("faulty observer")
+	}
+	f.counts.Operation(kind, code, took)
 }
 
 func TestASilentSocketIsClosed(t *testing.T) {

@@ -76,6 +76,9 @@ func (s *Server) judge(client *session, m *publish, op *bank.Operation, how *man
 	if string(m.topic) != s.options.OperationsTopic {
 		return refuse(bank.Forbidden, "publish operations to "+s.options.OperationsTopic)
 	}
+	if m.garbled {
+		return refuse(bank.Malformed, "the payload is not the UTF-8 that its format indicator promises")
+	}
 	if fault := s.decode(how.format, m.payload, op); fault != nil {
 		return fault.Reply(op), true
 	}

@@ -16,6 +16,7 @@ const (
 	malformedPacket       reason = 0x81
 	protocolError         reason = 0x82
 	implementationError   reason = 0x83
+	unsupportedVersion    reason = 0x84
 	badClientID           reason = 0x85
 	badCredentials        reason = 0x86
 	notAuthorized         reason = 0x87
@@ -31,6 +32,7 @@ const (
 	quotaExceeded         reason = 0x97
 	payloadFormatInvalid  reason = 0x99
 	retainNotSupported    reason = 0x9a
+	sharedNotSupported    reason = 0x9e
 	subscriptionIDsNotSup reason = 0xa1
 )
 
@@ -40,6 +42,8 @@ func (r reason) Error() string {
 		return "malformed packet"
 	case protocolError:
 		return "protocol error"
+	case unsupportedVersion:
+		return "unsupported protocol version"
 	case badClientID:
 		return "client id not valid"
 	case badCredentials:
@@ -66,6 +70,8 @@ func (r reason) Error() string {
 		return "quota exceeded"
 	case retainNotSupported:
 		return "retain not supported"
+	case sharedNotSupported:
+		return "shared subscriptions not supported"
 	case subscriptionIDsNotSup:
 		return "subscription identifiers not supported"
 	}
@@ -123,6 +129,8 @@ type publish struct {
 	responseTopic []byte
 	correlation   []byte
 	alias         bool
+	readable      bool // the payload is said to be UTF-8
+	garbled       bool // and is not
 	answerTo      bool // a response topic was given
 	correlated    bool // correlation data were given
 }
@@ -134,134 +142,43 @@ func (m *publish) parse(p *packet, level byte) error {
 		return malformedPacket // [MQTT-3.3.1-4], [MQTT-3.3.1-2]
 	}
 	f := fields{rest: p.body}
-	m.topic = f.text()
+	m.topic = f.name() // [MQTT-3.3.2-1]
 	if m.qos > 0 {
-		m.id = f.uint16()
+		m.id = f.packetID()
 	}
 	if level == 5 {
-		m.properties(fields{rest: f.bytes(f.varint()), bad: f.bad}, &f)
+		m.properties(f.properties(inPublish))
 	}
 	m.payload = f.rest
 	switch {
-	case f.bad:
-		return malformedPacket
-	case m.qos > 0 && m.id == 0:
-		return protocolError // [MQTT-2.2.1-3]
+	case f.fault != success:
+		return f.fault
 	case m.alias:
-		return topicAliasInvalid // [MQTT-3.3.2-9]: no alias was allowed
+		return topicAliasInvalid // [MQTT-3.3.2-8], [MQTT-3.3.2-9]: no alias was allowed
 	case len(m.topic) == 0 || wild(m.topic):
-		return protocolError // [MQTT-3.3.2-1], [MQTT-3.3.2-2]
+		return protocolError // [MQTT-4.7.3-1], [MQTT-3.3.2-2]
 	}
+	m.garbled = m.readable && !utf8.Valid(m.payload)
 	return nil
 }
 
-// The properties of MQTT 5 (section 2.2.2.2) that a PUBLISH may have.
-const (
-	propertyPayloadFormat = 0x01
-	propertyExpiry        = 0x02
-	propertyContentType   = 0x03
-	propertyResponseTopic = 0x08
-	propertyCorrelation   = 0x09
-	propertyTopicAlias    = 0x23
-	propertyUser          = 0x26
-)
-
-// properties reads the properties of a PUBLISH; whole is told when they are bad.
-func (m *publish) properties(f fields, whole *fields) {
-	var seen uint64 // a bit per identifier; each but the user property comes once
-	for len(f.rest) > 0 && !f.bad {
-		id := f.byte()
-		if id != propertyUser && id < 64 {
-			f.bad = f.bad || seen&(1<<id) != 0
-			seen |= 1 << id
-		}
-		switch id {
+// properties reads the properties of a PUBLISH, of which those of the bank's are kept.
+func (m *publish) properties(all properties) {
+	var v property
+	for all.next(&v) {
+		switch v.id {
 		case propertyPayloadFormat:
-			f.bad = f.byte() > 1 || f.bad
-		case propertyExpiry:
-			f.bytes(4)
+			m.readable = v.number == 1
 		case propertyContentType:
-			m.contentType = f.text()
+			m.contentType = v.bytes
 		case propertyResponseTopic:
-			m.responseTopic, m.answerTo = f.text(), true
+			m.responseTopic, m.answerTo = v.bytes, true
 		case propertyCorrelation:
-			m.correlation, m.correlated = f.bytes(int(f.uint16())), true
+			m.correlation, m.correlated = v.bytes, true
 		case propertyTopicAlias:
-			f.bytes(2)
 			m.alias = true
-		case propertyUser:
-			f.text()
-			f.text()
-		default:
-			f.bad = true
 		}
 	}
-	whole.bad = whole.bad || f.bad
-}
-
-// fields takes a packet's fields off its front. After a fault it is bad and gives zero values.
-type fields struct {
-	rest []byte
-	bad  bool
-}
-
-func (f *fields) bytes(n int) []byte {
-	if f.bad || n > len(f.rest) {
-		f.bad = true
-		return nil
-	}
-	b := f.rest[:n]
-	f.rest = f.rest[n:]
-	return b
-}
-
-func (f *fields) byte() byte {
-	if b := f.bytes(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (f *fields) uint16() uint16 {
-	if b := f.bytes(2); b != nil {
-		return binary.BigEndian.Uint16(b)
-	}
-	return 0
-}
-
-// text reads a UTF-8 string without U+0000 (section 1.5.4).
-func (f *fields) text() []byte {
-	b := f.bytes(int(f.uint16()))
-	ascii := true
-	for _, c := range b {
-		f.bad = f.bad || c == 0
-		ascii = ascii && c < utf8.RuneSelf
-	}
-	f.bad = f.bad || !ascii && !utf8.Valid(b)
-	return b
-}
-
-func (f *fields) varint() int {
-	n := 0
-	for shift := 0; shift <= 21; shift += 7 {
-		b := f.byte()
-		n |= int(b&0x7f) << shift
-		if b&0x80 == 0 {
-			return n
-		}
-	}
-	f.bad = true
-	return 0
-}
-
-// packetID reads the packet id of an acknowledgement; a client's reason and properties mean nothing to a bank.
-func packetID(p *packet) (uint16, error) {
-	f := fields{rest: p.body}
-	id := f.uint16()
-	if f.bad || id == 0 {
-		return 0, malformedPacket
-	}
-	return id, nil
 }
 
 // appendAck appends a PUBACK, PUBREC or PUBCOMP.

@@ -262,6 +262,10 @@ func readProperties(b []byte) map[byte]any {
 		case 0x24, 0x25, 0x28, 0x29, 0x2a:
 			all[id] = b[0]
 			b = b[1:]
+		case 0x26: // two texts
+			for range 2 {
+				b = b[2+int(binary.BigEndian.Uint16(b)):]
+			}
 		default: // text or bytes
 			n := 2 + int(binary.BigEndian.Uint16(b))
 			all[id] = string(b[2:n])

@@ -75,20 +75,22 @@ func matches(filter, topic string) bool {
 	}
 }
 
-// filterAllowed reports whether the client with that replies topic may subscribe to filter: to the topic or below it, so
-// that no wildcard reaches further.
-func filterAllowed(filter, own string) bool {
-	if len(filter) > maxTopic || strings.Count(filter, "/") >= maxLevels || !below(filter, own) {
-		return false
-	}
-	for rest, more := filter[len(own):], true; more; {
+// wellFormed reports whether the wildcards of a filter are where they may be: each is a level, and # the last one.
+func wellFormed(filter string) bool {
+	for more := true; more; {
 		var level string
-		level, rest, more = strings.Cut(rest, "/")
+		level, filter, more = strings.Cut(filter, "/")
 		if strings.ContainsAny(level, "+#") && (len(level) > 1 || level == "#" && more) {
-			return false // [MQTT-4.7.1-2], [MQTT-4.7.1-3]
+			return false
 		}
 	}
 	return true
+}
+
+// filterAllowed reports whether the client with that replies topic may subscribe to a well-formed filter: to the topic or
+// below it, so that no wildcard reaches further.
+func filterAllowed(filter, own string) bool {
+	return len(filter) <= maxTopic && strings.Count(filter, "/") < maxLevels && below(filter, own)
 }
 
 // validClientID reports whether id is 1 to 64 of [A-Za-z0-9._:-].
