@@ -95,9 +95,9 @@ var mochisCases = map[string]string{
 	"Publish: deny publishing to $SYS topics": "it is well-formed; the topic is closed",
 	"Publish: dup":                            "DUP at QoS 0, which mochi refuses before it decodes",
 	"Publish: mqtt basic v5":                  "topic aliases are off",
-	"Publish: mqtt v5":                        "two subscription identifiers, which a server sends",
+	"Publish: mqtt v5":                        "a subscription identifier, which a server sends",
 	"Publish: mqtt v5 topic alias only":       "topic aliases are off",
-	"Publish: subscription identifiers":       "a server sends them",
+	"Publish: subscription identifiers":       "subscription identifiers, which a server sends",
 	"Subscribe: mqtt5":                        "subscription identifiers are off",
 }
 
