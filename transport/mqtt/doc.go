@@ -2,10 +2,11 @@
 // its own. PUBACK and PUBREC mean that the operation is decided and on stable storage; they are never sent before.
 //
 // A [Server] serves any number of [Listener] values, over TCP and WebSocket, to clients of MQTT 3.1, 3.1.1 and 5. Each
-// connection is read by a conn, which cuts the stream into packets. It takes the packets that carry operations and their
-// acknowledgements itself and passes the rest on to mochi, which keeps the handshake, subscriptions, pings and the end of a
-// connection. mochi's own delivery state stays empty: it loses messages when a client's packet id meets one of the
-// broker's, drops what a slow reader does not take, and acknowledges before anybody has done anything.
+// connection is read by a conn, which cuts the stream into packets and holds each against the standard. It takes the
+// packets that carry operations and their acknowledgements itself and passes the rest on to mochi, which keeps the
+// handshake, subscriptions, pings and the end of a connection. mochi's own delivery state stays empty: it loses messages
+// when a client's packet id meets one of the broker's, drops what a slow reader does not take, and acknowledges before
+// anybody has done anything.
 //
 // What was promised to a client is a session: plain state, apart from connections. Its inbound half knows the packet ids
 // that came and what they were answered; its outbound half holds the replies that are owed, in the order of their entries,

@@ -15,7 +15,7 @@ type fields struct {
 	fault reason
 }
 
-// fail notes a fault; the first one counts.
+// fail notes a fault, unless why is success; the first one counts.
 func (f *fields) fail(why reason) {
 	if f.fault == success {
 		f.fault = why
@@ -87,7 +87,7 @@ func (f *fields) binary() []byte { return f.bytes(int(f.uint16())) }
 // text reads a UTF-8 string. It has no surrogates and no U+0000.
 func (f *fields) text() []byte {
 	b := f.binary()
-	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
+	if !plain(b) && (!utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0) {
 		f.fail(malformedPacket) // [MQTT-1.5.4-1], [MQTT-1.5.4-2]
 	}
 	return b
@@ -98,10 +98,20 @@ func (f *fields) text() []byte {
 // name look like another. Text that names nothing may have them.
 func (f *fields) name() []byte {
 	b := f.text()
-	if bytes.ContainsFunc(b, unfit) {
+	if !plain(b) && bytes.ContainsFunc(b, unfit) {
 		f.fail(malformedPacket) // section 1.5.4
 	}
 	return b
+}
+
+// plain reports whether b is printable ASCII, which needs no closer look.
+func plain(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 || 0x7f <= c {
+			return false
+		}
+	}
+	return true
 }
 
 // unfit reports whether r is a control character or a non-character.
@@ -221,14 +231,13 @@ type property struct {
 // properties goes through the properties of a packet.
 type properties struct {
 	fields
-	whole *fields // is told of a fault
 	where places
 	seen  uint64 // a bit per identifier
 }
 
-// properties takes the properties of a packet off; whoever asks goes through all of them before it reads on.
+// properties takes the properties of a packet off. Whoever goes through them hands their fault on to f.
 func (f *fields) properties(where places) properties {
-	return properties{fields: fields{rest: f.bytes(f.varint())}, whole: f, where: where}
+	return properties{fields: fields{rest: f.bytes(f.varint())}, where: where}
 }
 
 // next reads the next property into v. It returns false at their end, and at a fault.
@@ -251,11 +260,7 @@ func (p *properties) next(v *property) bool {
 	}
 	p.seen |= 1 << (v.id & 63)
 	p.value(rule, v)
-	if p.fault != success {
-		p.whole.fail(p.fault)
-		return false
-	}
-	return true
+	return p.fault == success
 }
 
 // value reads a value and looks at its bounds.
@@ -291,4 +296,5 @@ func (f *fields) skip(where places) {
 	all := f.properties(where)
 	for all.next(&v) {
 	}
+	f.fail(all.fault)
 }

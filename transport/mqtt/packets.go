@@ -32,7 +32,6 @@ const (
 	quotaExceeded         reason = 0x97
 	payloadFormatInvalid  reason = 0x99
 	retainNotSupported    reason = 0x9a
-	sharedNotSupported    reason = 0x9e
 	subscriptionIDsNotSup reason = 0xa1
 )
 
@@ -70,8 +69,6 @@ func (r reason) Error() string {
 		return "quota exceeded"
 	case retainNotSupported:
 		return "retain not supported"
-	case sharedNotSupported:
-		return "shared subscriptions not supported"
 	case subscriptionIDsNotSup:
 		return "subscription identifiers not supported"
 	}
@@ -147,7 +144,7 @@ func (m *publish) parse(p *packet, level byte) error {
 		m.id = f.packetID()
 	}
 	if level == 5 {
-		m.properties(f.properties(inPublish))
+		m.properties(&f)
 	}
 	m.payload = f.rest
 	switch {
@@ -162,9 +159,10 @@ func (m *publish) parse(p *packet, level byte) error {
 	return nil
 }
 
-// properties reads the properties of a PUBLISH, of which those of the bank's are kept.
-func (m *publish) properties(all properties) {
+// properties reads the properties of a PUBLISH and keeps those that mean something to a bank.
+func (m *publish) properties(f *fields) {
 	var v property
+	all := f.properties(inPublish)
 	for all.next(&v) {
 		switch v.id {
 		case propertyPayloadFormat:
@@ -179,6 +177,7 @@ func (m *publish) properties(all properties) {
 			m.alias = true
 		}
 	}
+	f.fail(all.fault)
 }
 
 // appendAck appends a PUBACK, PUBREC or PUBCOMP.

@@ -9,7 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
+	osuser "os/user"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -161,9 +161,9 @@ func startMosquitto(b *testing.B, dir, path string) string {
 // postgresUser returns whom PostgreSQL is to run as: never root.
 func postgresUser(b *testing.B) (*syscall.SysProcAttr, string) {
 	b.Helper()
-	who, err := user.Current()
+	who, err := osuser.Current()
 	if err == nil && who.Uid == "0" {
-		who, err = user.Lookup("postgres")
+		who, err = osuser.Lookup("postgres")
 	}
 	if err != nil {
 		b.Fatal(err)

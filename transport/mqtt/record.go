@@ -110,7 +110,7 @@ type note struct {
 
 // parseNote reads a note. The caller may change b afterwards.
 func parseNote(b []byte) (note, error) {
-	f := fields{rest: b}
+	f := recordReader{rest: b}
 	var n note
 	format, flags := f.byte(), f.byte()
 	n.qos, n.owed = 1, flags&noteOwed != 0
@@ -120,7 +120,7 @@ func parseNote(b []byte) (note, error) {
 	n.incarnation, n.number = f.uvarint(), f.uvarint()
 	n.id = f.uint16()
 	if n.qos == 1 {
-		copy(n.mark[:], f.bytes(len(n.mark)))
+		copy(n.mark[:], f.bytes(uint64(len(n.mark))))
 	}
 	if flags&noteBelow != 0 {
 		n.below = string(f.short())
@@ -145,8 +145,38 @@ func appendShort[T string | []byte](dst []byte, text T) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(text))), text...)
 }
 
+// recordReader takes a record's fields off its front. After a fault it is bad and gives zero values.
+type recordReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (f *recordReader) bytes(n uint64) []byte {
+	if f.bad || n > uint64(len(f.rest)) {
+		f.bad, f.rest = true, nil
+		return nil
+	}
+	b := f.rest[:n]
+	f.rest = f.rest[n:]
+	return b
+}
+
+func (f *recordReader) byte() byte {
+	if b := f.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (f *recordReader) uint16() uint16 {
+	if b := f.bytes(2); b != nil {
+		return binary.BigEndian.Uint16(b)
+	}
+	return 0
+}
+
 // uvarint reads a varint of encoding/binary.
-func (f *fields) uvarint() uint64 {
+func (f *recordReader) uvarint() uint64 {
 	v, n := binary.Uvarint(f.rest)
 	if n <= 0 {
 		f.bad, f.rest = true, nil
@@ -157,16 +187,9 @@ func (f *fields) uvarint() uint64 {
 }
 
 // short reads what appendShort has written.
-func (f *fields) short() []byte {
-	n := f.uvarint()
-	if n > uint64(len(f.rest)) {
-		f.bad = true
-		return nil
-	}
-	return f.bytes(int(n))
-}
+func (f *recordReader) short() []byte { return f.bytes(f.uvarint()) }
 
-func (f *fields) bool() bool {
+func (f *recordReader) bool() bool {
 	b := f.byte()
 	f.bad = f.bad || b > 1
 	return b == 1
@@ -187,7 +210,7 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return binary.AppendUvarint(dst, uint64(t.UnixMicro()))
 }
 
-func (f *fields) time() time.Time {
+func (f *recordReader) time() time.Time {
 	micros := f.uvarint()
 	if micros == 0 {
 		return time.Time{}
@@ -248,19 +271,19 @@ func appendReply(dst []byte, r *bank.Reply) []byte {
 	return appendShort(dst, r.Detail)
 }
 
-func (f *fields) reply() bank.Reply {
+func (f *recordReader) reply() bank.Reply {
 	var r bank.Reply
 	r.Code, r.Kind = bank.Code(f.byte()), bank.Kind(f.byte())
 	flags := f.byte()
 	r.HasBalance, r.Duplicate = flags&replyBalance != 0, flags&replyDuplicate != 0
 	r.ID = string(f.short())
 	r.Seq, r.Time = f.uvarint(), f.time()
-	r.Amount, r.Balance = bank.Amount(f.varint64()), bank.Amount(f.varint64())
+	r.Amount, r.Balance = bank.Amount(f.varint()), bank.Amount(f.varint())
 	r.Detail = string(f.short())
 	return r
 }
 
-func (f *fields) varint64() int64 {
+func (f *recordReader) varint() int64 {
 	v, n := binary.Varint(f.rest)
 	if n <= 0 {
 		f.bad, f.rest = true, nil
@@ -288,7 +311,7 @@ func appendLink(dst []byte, l *link) []byte {
 	return binary.AppendUvarint(dst, l.sent)
 }
 
-func (f *fields) link() link {
+func (f *recordReader) link() link {
 	var l link
 	l.connected, l.persists = f.bool(), f.bool()
 	l.expiry = time.Duration(min(f.uvarint(), uint64(maxExpiry/time.Second))) * time.Second
@@ -306,7 +329,7 @@ func appendFilters(dst []byte, subscriptions []packets.Subscription) []byte {
 	return dst
 }
 
-func (f *fields) filters() []packets.Subscription {
+func (f *recordReader) filters() []packets.Subscription {
 	n := f.uvarint()
 	if f.bad = f.bad || n > maxSubscriptions; f.bad {
 		return nil

@@ -52,7 +52,7 @@ func (r *Recovery) Began() bool { return r.began }
 
 // Record takes a record of the store. An error means that it is none of this program's.
 func (r *Recovery) Record(b []byte) error {
-	f := fields{rest: b}
+	f := recordReader{rest: b}
 	kind := f.byte()
 	if kind == recordStart {
 		seq, incarnation := f.uvarint(), f.uvarint()
@@ -68,7 +68,7 @@ func (r *Recovery) Record(b []byte) error {
 }
 
 // about takes a record about a session. About one that has ended there is nothing to know.
-func (r *Recovery) about(kind byte, f *fields) {
+func (r *Recovery) about(kind byte, f *recordReader) {
 	incarnation := f.uvarint()
 	s := r.sessions[incarnation]
 	if kind == recordSession {
@@ -102,7 +102,7 @@ func newRestored() *restored {
 }
 
 // session takes the record of a session. One that is known already is so from a later checkpoint.
-func (r *Recovery) session(incarnation uint64, isNew bool, f *fields) {
+func (r *Recovery) session(incarnation uint64, isNew bool, f *recordReader) {
 	s := newRestored()
 	s.id, s.principal = string(f.short()), string(f.short())
 	s.link, s.subscriptions = f.link(), f.filters()
@@ -115,7 +115,7 @@ func (r *Recovery) session(incarnation uint64, isNew bool, f *fields) {
 }
 
 // answer takes an operation that was answered.
-func (s *restored) answer(kind byte, incarnation uint64, f *fields) {
+func (s *restored) answer(kind byte, incarnation uint64, f *recordReader) {
 	flags := f.byte()
 	n, err := parseNote(f.short())
 	k := &kept{note: n, known: flags&answerKnown != 0, replied: flags&answerReplied != 0}

@@ -65,30 +65,28 @@ func checkAck(p *packet, level byte) (id uint16, err error) {
 func checkSubscribe(p *packet, level byte) error {
 	f := fields{rest: p.body}
 	f.packetID()
-	identified, shared := false, false
+	identified := false
 	if level == 5 {
 		var v property
-		for all := f.properties(inSubscribe); all.next(&v); {
+		all := f.properties(inSubscribe)
+		for all.next(&v) {
 			identified = identified || v.id == propertySubscriptionID
 		}
+		f.fail(all.fault)
 	}
 	if len(f.rest) == 0 {
 		f.fail(protocolError) // [MQTT-3.8.3-2]; in 3.1.1 [MQTT-3.8.3-3]
 	}
 	for len(f.rest) > 0 && f.fault == success {
-		share := f.filter(level)
-		f.subscription(level, share)
-		shared = shared || share
+		f.subscription(level, f.filter(level))
 	}
 	switch {
 	case f.fault != success:
 		return f.fault
 	case identified:
 		return subscriptionIDsNotSup // section 3.2.2.3.12
-	case shared:
-		return sharedNotSupported // section 3.2.2.3.13
 	}
-	return nil
+	return nil // a shared subscription is nobody's own, and the SUBACK says so: section 3.2.2.3.13 would end the connection
 }
 
 // subscription reads the options of a subscription.
@@ -152,11 +150,13 @@ func checkDisconnect(p *packet, level byte) (expiry uint32, given bool, err erro
 	}
 	if level == 5 && len(f.rest) > 0 {
 		var v property
-		for all := f.properties(inDisconnect); all.next(&v); {
+		all := f.properties(inDisconnect)
+		for all.next(&v) {
 			if v.id == propertySessionExpiry {
 				expiry, given = v.number, true
 			}
 		}
+		f.fail(all.fault)
 	}
 	return expiry, given, f.end()
 }

@@ -96,10 +96,12 @@ func (f *fields) credentials(flags, level byte) byte {
 func (f *fields) connectProperties() {
 	var v property
 	method, data := false, false
-	for all := f.properties(inConnect); all.next(&v); {
+	all := f.properties(inConnect)
+	for all.next(&v) {
 		method = method || v.id == propertyAuthMethod
 		data = data || v.id == propertyAuthData
 	}
+	f.fail(all.fault)
 	if data && !method {
 		f.fail(protocolError) // section 3.1.2.11.10
 	}

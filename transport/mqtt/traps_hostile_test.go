@@ -141,7 +141,7 @@ func tryTruncatedSubscribe(s *stand) {
 	} {
 		p, _ := s.enter(keeps(5, "c"))
 		p.send(b)
-		p.gone(0)
+		p.gone(0x81)
 		other.quiet()
 		s.serves()
 		s.enter(keeps(5, "c"))
