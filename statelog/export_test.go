@@ -9,9 +9,16 @@ type Pending struct {
 // AppendAll is Append of several records that become one group, so that a run can be repeated exactly.
 func (l *Log) AppendAll(pending []Pending) {
 	l.mu.Lock()
-	for _, p := range pending {
-		l.gatherLocked(p.Record, p.Done)
+	refused := make([]error, len(pending))
+	for i, p := range pending {
+		refused[i] = l.gatherLocked(p.Record, p.Done)
 	}
+	ended := l.ended
 	l.mu.Unlock()
 	l.changed.Signal()
+	for i, p := range pending {
+		if ended && p.Done != nil {
+			go p.Done(refused[i]) // whoever waits may not have begun to
+		}
+	}
 }

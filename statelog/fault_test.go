@@ -11,23 +11,24 @@ import (
 )
 
 // faulty plays the history of a seed on a disk whose operation k fails, and all after it when forever is set. It returns the
-// story as it was when it ended, and why it ended early.
-func faulty(seed uint64, k int, forever bool, fault error) (*story, error) {
-	s := newStory(seed)
+// story as it was when it ended, whether an operation has failed, and why the story ended early.
+func faulty(seed uint64, k int, forever bool, fault error) (s *story, failed bool, err error) {
+	s = newStory(seed)
 	s.disk.Before = func(op disktest.Op) error {
 		if op.Kind != disktest.Read && (op.Index == k || forever && op.Index > k) {
+			failed = true
 			return fmt.Errorf("%v: %w", op, fault)
 		}
 		return nil
 	}
-	err := s.open()
+	err = s.open()
 	if err == nil {
 		err = s.run(12)
 	}
 	if err == nil {
 		err = s.log.Close()
 	}
-	return s, err
+	return s, failed, err
 }
 
 const faultHistories = 12
@@ -39,10 +40,12 @@ func TestNothingIsKeptAfterAFailedOperation(t *testing.T) {
 	count := 0
 	for seed := range uint64(faultHistories) {
 		for k := 0; ; k++ {
-			s, err := faulty(seed, k, k%2 == 0, syscall.EIO)
+			s, failed, err := faulty(seed, k, k%2 == 0, syscall.EIO)
 			if s.disk.Ops() <= k {
-				mustClose(t, s)
 				break // the history has no operation k
+			}
+			if !failed {
+				continue // it was one of a process that was killed
 			}
 			count++
 			if !errors.Is(err, syscall.EIO) {
@@ -69,11 +72,11 @@ func mustClose(t *testing.T, s *story) {
 // mustBeDead makes sure that a log that failed does nothing more, and says why.
 func mustBeDead(s *story) error {
 	if s.log == nil {
-		return nil // it did not open
+		return nil // none is open
 	}
 	s.disk.Before = nil
 	if err := s.log.Err(); err == nil {
-		return nil // another was opened in its place, which failed
+		return nil // it was closed, and the one after it did not open
 	} else if !errors.Is(err, statelog.ErrFailed) || !errors.Is(err, syscall.EIO) {
 		return fmt.Errorf("after the failure Err is %w", err)
 	}
@@ -124,16 +127,18 @@ func TestWantOfSpaceIsNoFailure(t *testing.T) {
 	count, final := 0, 0
 	for seed := range uint64(faultHistories) {
 		for k := 0; ; k++ {
-			s, err := faulty(seed, k, false, syscall.ENOSPC)
+			s, failed, err := faulty(seed, k, false, syscall.ENOSPC)
 			if s.disk.Ops() <= k {
-				mustClose(t, s)
 				break
+			}
+			if !failed {
+				continue
 			}
 			count++
 			if s.log != nil {
 				s.log.Close()
 			}
-			if err != nil {
+			if errors.Is(err, statelog.ErrFailed) {
 				final++
 			}
 			if err := restarts(s); err != nil {
@@ -142,7 +147,7 @@ func TestWantOfSpaceIsNoFailure(t *testing.T) {
 		}
 	}
 	t.Logf("%d operations failed, %d of them for good", count, final)
-	if final*4 > count {
+	if final*10 > count {
 		t.Errorf("%d of %d operations failed for good", final, count)
 	}
 }

@@ -180,13 +180,9 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.shut = true
-	err := l.Err()
+	err := l.attempt(l.writer.settle)
 	if err == nil {
-		if err = l.writer.settle(); err != nil {
-			err = l.fail(err)
-		} else {
-			err = l.writer.lost
-		}
+		err = l.writer.lost
 	}
 	l.writer.file.Close()
 	if unlock := l.lock.Close(); err == nil {

@@ -193,6 +193,7 @@ func (s *story) end() {
 	s.disk.Before = nil
 	s.disk.Kill()
 	s.log.Close()
+	s.log = nil
 }
 
 // check opens the log, kills the process and cuts the power, and opens it again: what was replayed stays. Then the log must

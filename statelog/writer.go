@@ -116,19 +116,23 @@ func (w *writer) mark() error {
 	return nil
 }
 
-// settle leaves the file at its least, durable and with its end marked.
+// settle makes all durable, marks the end and leaves the file at its least. It does without the last two where there is no
+// space even for them.
 func (w *writer) settle() error {
 	if err := w.sync(); err != nil {
 		return err
 	}
-	least := min(w.end.offset+frameHeader, w.capacity)
 	if err := w.mark(); err != nil {
 		return err
 	}
-	if err := w.file.Truncate(least); err != nil {
-		return err
+	err := w.file.Truncate(min(w.end.offset+frameHeader, w.capacity))
+	if err == nil {
+		err = w.file.Sync()
 	}
-	return w.file.Sync()
+	if disk.LacksSpace(err) {
+		return nil
+	}
+	return err
 }
 
 // turn is a generation that is to begin.
