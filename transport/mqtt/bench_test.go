@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -13,6 +14,8 @@ import (
 
 	"gateway/bank"
 	"gateway/bank/journal"
+	"gateway/disk"
+	"gateway/statelog"
 	"gateway/transport/mqtt"
 )
 
@@ -33,6 +36,12 @@ type loader struct {
 }
 
 func newLoader(tb testing.TB, address, id string, window int) *loader {
+	return newLoaderAs(tb, address, hello{id: id, level: 4, keepAlive: 300}, window)
+}
+
+// newLoaderAs has a session of its choice, of MQTT 3.1.1.
+func newLoaderAs(tb testing.TB, address string, h hello, window int) *loader {
+	id := h.id
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		tb.Fatal(err)
@@ -42,7 +51,7 @@ func newLoader(tb testing.TB, address, id string, window int) *loader {
 	l.publish = note{qos: 1, payload: `{"op":"deposit","account":"` + id + `","amount":1}`}.bytes(4)
 	l.idAt = 2 + 2 + len("bank/ops")
 	conn.SetDeadline(time.Now().Add(patience))
-	conn.Write(hello{id: id, level: 4, keepAlive: 300}.bytes())
+	conn.Write(h.bytes())
 	conn.Write(framed(tSubscribe<<4|2, []byte{0, 1}, text("bank/replies/"+id), []byte{1}))
 	for got := 0; got < 4+5; { // CONNACK and SUBACK
 		n, err := conn.Read(l.in[:16])
@@ -152,9 +161,12 @@ func (c *contender) quantile(q float64) time.Duration {
 }
 
 // ours serves an engine and returns the address.
-func ours(tb testing.TB, engine bank.Engine) string {
+func ours(tb testing.TB, engine bank.Engine) string { return oursWith(tb, engine, mqtt.Options{}) }
+
+func oursWith(tb testing.TB, engine bank.Engine, options mqtt.Options) string {
 	banco := bank.New(engine, bank.Options{})
-	server, err := mqtt.New(banco, mqtt.Options{Decimals: 2, Anonymous: true})
+	options.Decimals, options.Anonymous = 2, true
+	server, err := mqtt.New(banco, options)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -170,22 +182,43 @@ func ours(tb testing.TB, engine bank.Engine) string {
 	return l.Addr().String()
 }
 
-// durable opens a journal in a directory of the disk that this package is on; the temporary one may be no disk at all.
-func durable(tb testing.TB) bank.Engine {
-	dir, err := os.MkdirTemp(".", "bench-journal-")
+// kept serves a journal, with sessions that survive, and returns the address.
+func kept(tb testing.TB) string {
+	engine := durable(tb).(*journal.Engine)
+	dir, err := disk.Dir(filepath.Join(benchDirectory(tb), "mqtt"))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { os.RemoveAll(dir) })
-	engine, err := journal.Open(dir, journal.Options{Rules: bank.Rules{CreateAccounts: true}, Decimals: 2})
+	recovery := mqtt.NewRecovery()
+	store, err := statelog.Open(dir, engine.ID(), statelog.Options{}, recovery.Record)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { store.Close() })
+	return oursWith(tb, engine, mqtt.Options{Keeping: &mqtt.Keeping{Store: store, Recovery: recovery, Seq: engine.Seq}})
+}
+
+// durable opens a journal in a directory of the disk that this package is on; the temporary one may be no disk at all.
+func durable(tb testing.TB) bank.Engine {
+	engine, err := journal.Open(benchDirectory(tb), journal.Options{Rules: bank.Rules{CreateAccounts: true}, Decimals: 2})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return engine
 }
 
+func benchDirectory(tb testing.TB) string {
+	dir, err := os.MkdirTemp(".", "bench-journal-")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // BenchmarkAgainstMochi claims the MQTT rows of the goals: durable operations at QoS 1 against a stock mochi echo and
-// against the batch null, all in one run, interleaved. clients x operations on the way of each.
+// against the batch null, all in one run, interleaved. clients x operations on the way of each. The clients of kept have
+// sessions that survive the gateway.
 func BenchmarkAgainstMochi(b *testing.B) {
 	const length = 500 * time.Millisecond
 	defer journal.AddProcessors()() // for all of them
@@ -195,10 +228,12 @@ func BenchmarkAgainstMochi(b *testing.B) {
 			all := []*contender{
 				{name: "stock", address: stockAddress(b)}, {name: "null", address: nullAddress(b)},
 				{name: "durable", address: ours(b, durable(b))}, {name: "memory", address: ours(b, memory)},
+				{name: "kept", address: kept(b)},
 			}
 			for _, c := range all {
 				for i := range shape.clients {
-					c.clients = append(c.clients, newLoader(b, c.address, fmt.Sprint("c", i), shape.window))
+					h := hello{id: fmt.Sprint("c", i), level: 4, keepAlive: 300, stored: c.name == "kept"}
+					c.clients = append(c.clients, newLoaderAs(b, c.address, h, shape.window))
 				}
 			}
 			for b.Loop() {
@@ -207,7 +242,7 @@ func BenchmarkAgainstMochi(b *testing.B) {
 					c.measure(b, length)
 				}
 			}
-			stock, null, durable, memory1 := all[0], all[1], all[2], all[3]
+			stock, null, durable, memory1, kept := all[0], all[1], all[2], all[3], all[4]
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(stock.rate(), "stock/s")
 			b.ReportMetric(null.rate(), "null/s")
@@ -215,6 +250,8 @@ func BenchmarkAgainstMochi(b *testing.B) {
 			b.ReportMetric(memory1.rate(), "memory/s")
 			b.ReportMetric(durable.rate()/stock.rate(), "x-stock")
 			b.ReportMetric(durable.rate()/null.rate(), "x-null")
+			b.ReportMetric(kept.rate(), "kept/s")
+			b.ReportMetric(kept.rate()/stock.rate(), "kept-x-stock")
 			b.ReportMetric(memory1.rate()/null.rate(), "memory-x-null")
 			b.ReportMetric(float64(durable.quantile(0.5).Microseconds()), "p50-us")
 			b.ReportMetric(float64(durable.quantile(0.99).Microseconds()), "p99-us")
