@@ -35,7 +35,7 @@ const (
 	checkEvery = time.Second
 	// checkpointEntries is how many entries there are between two checkpoints: a start reads so many again, besides the
 	// journal's own.
-	checkpointEntries = 500_000
+	checkpointEntries = 1_000_000
 	// checkpointBytes is how much is recorded between two checkpoints.
 	checkpointBytes = 32 << 20
 	// maxDrain bounds how long Serve answers what it accepted after it was told to stop.

@@ -1,0 +1,162 @@
+package mqtt
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+	"time"
+
+	"gateway/bank"
+	"gateway/wire"
+
+	"pgregory.net/rapid"
+)
+
+// drawExchange returns an operation of s as it may be.
+func drawExchange(t *rapid.T, s *session) *exchange {
+	x := &exchange{
+		session: s, qos: byte(rapid.IntRange(1, 2).Draw(t, "qos")), id: rapid.Uint16Min(1).Draw(t, "id"),
+		number: rapid.Uint64Min(1).Draw(t, "number"),
+		manner: manner{
+			format:      rapid.SampledFrom([]wire.Format{wire.JSON, wire.Msgpack}).Draw(t, "format"),
+			contentType: rapid.SampledFrom(contentTypes[:]).Draw(t, "content type"),
+			correlated:  rapid.Bool().Draw(t, "correlated"),
+		},
+	}
+	if x.qos == 1 {
+		copy(x.mark[:], rapid.SliceOfN(rapid.Byte(), 8, 8).Draw(t, "mark"))
+	}
+	if x.manner.correlated {
+		x.manner.correlation = rapid.SliceOfN(rapid.Byte(), 0, maxCorrelation).Draw(t, "correlation")
+	}
+	if rapid.Bool().Draw(t, "below") {
+		x.manner.topic = s.own + "/" + rapid.StringN(0, 20, 60).Draw(t, "topic")
+	}
+	return x
+}
+
+func TestANoteReadsBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := &session{own: "bank/replies/c", incarnation: rapid.Uint64Min(1).Draw(t, "incarnation")}
+		x, owed := drawExchange(t, s), rapid.Bool().Draw(t, "owed")
+		b := appendNote(nil, x, owed)
+		n, err := parseNote(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := s.exchange(&kept{note: n})
+		same := back.qos == x.qos && back.id == x.id && back.number == x.number && back.mark == x.mark && back.owed == owed &&
+			back.manner.format == x.manner.format && back.manner.contentType == x.manner.contentType &&
+			back.manner.topic == x.manner.topic && back.manner.correlated == x.manner.correlated &&
+			bytes.Equal(back.manner.correlation, x.manner.correlation) && n.incarnation == s.incarnation
+		if !same {
+			t.Fatalf("%+v reads back as %+v", x, back)
+		}
+		for cut := range len(b) - len(x.manner.correlation) {
+			if _, err := parseNote(b[:cut]); err == nil {
+				t.Fatalf("%d of %d bytes are a note", cut, len(b))
+			}
+		}
+	})
+}
+
+func TestTheLargestNoteFitsAnEntry(t *testing.T) {
+	s := &session{own: "b", incarnation: 1<<64 - 1}
+	x := &exchange{session: s, qos: 1, id: 1, number: 1<<64 - 1, manner: manner{
+		topic: "b/" + string(bytes.Repeat([]byte("x"), maxTopic-2)), correlated: true, correlation: make([]byte, maxCorrelation),
+	}}
+	op := bank.Operation{Kind: bank.KindBalance, Account: "1", Origin: bank.Origin{Delivery: string(appendNote(nil, x, true))}}
+	if code := op.Check(); code != bank.OK {
+		t.Errorf("%d bytes: %v", len(op.Origin.Delivery), code)
+	}
+}
+
+func TestAReplyReadsBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := bank.Reply{
+			Code: bank.Code(rapid.IntRange(0, 15).Draw(t, "code")), Kind: bank.Kind(rapid.IntRange(0, 7).Draw(t, "kind")),
+			ID: rapid.StringN(0, 64, 64).Draw(t, "id"), Seq: rapid.Uint64().Draw(t, "seq"),
+			Amount: bank.Amount(rapid.Int64().Draw(t, "amount")), Balance: bank.Amount(rapid.Int64().Draw(t, "balance")),
+			HasBalance: rapid.Bool().Draw(t, "has"), Duplicate: rapid.Bool().Draw(t, "duplicate"),
+			Detail: rapid.StringN(0, 80, 200).Draw(t, "detail"),
+		}
+		if rapid.Bool().Draw(t, "timed") {
+			r.Time = time.UnixMicro(rapid.Int64Range(1, 1<<50).Draw(t, "time")).UTC()
+		}
+		f := recordReader{rest: appendReply(nil, &r)}
+		if back := f.reply(); back != r || f.bad || len(f.rest) > 0 {
+			t.Fatalf("%+v reads back as %+v", r, back)
+		}
+	})
+}
+
+// seedRecords are one of each kind, of a session that has seen something.
+func seedRecords() [][]byte {
+	r := &registry{}
+	s := &session{id: "c", principal: "anonymous", own: "bank/replies/c", registry: r, incarnation: 3}
+	s.link = link{connected: true, persists: true, expiry: time.Hour, window: 20, sent: 4}
+	s.arrivals, s.settled = 9, 8
+	x := &exchange{session: s, qos: 2, id: 7, number: 9, kept: true, judged: true, owed: true}
+	x.reply = bank.Reply{Code: bank.InsufficientFunds, Kind: bank.KindWithdraw, Detail: "no"}
+	s.pending.push(x)
+	records := s.dump()
+	records = append(records, s.appendLinkLocked(nil), appendAnswer(nil, recordAnswer, x, true, true, true))
+	for _, kind := range []byte{recordRelease, recordAcked} {
+		records = append(records, appendNumbered(nil, kind, s, 5))
+	}
+	return append(records, []byte{recordStart, 1, 3}, []byte{recordFilters, 3, 1, 1, 'a', 1}, []byte{recordEnd, 3})
+}
+
+// FuzzRecovery gives a start any bytes as records: it refuses them, or makes sessions that can be written down again and
+// are the same then.
+func FuzzRecovery(f *testing.F) {
+	seeds := seedRecords()
+	for i := range seeds {
+		f.Add(seeds[0], seeds[i], seeds[(i+1)%len(seeds)])
+	}
+	f.Fuzz(func(t *testing.T, first, second, third []byte) {
+		r := NewRecovery()
+		r.Record([]byte{recordStart, 0, 0})
+		for _, record := range [][]byte{first, second, third} {
+			if r.Record(record) != nil {
+				return
+			}
+		}
+		once := restoredSessions(t, r)
+		r = NewRecovery()
+		for _, s := range once {
+			s.registry = &registry{now: time.Now}
+			for _, record := range s.dump() {
+				if err := r.Record(record); err != nil {
+					t.Fatalf("%q: %v", record, err)
+				}
+			}
+		}
+		twice := restoredSessions(t, r)
+		for id, s := range once {
+			if again := twice[id]; again == nil || !reflect.DeepEqual(s.dump()[0], again.dump()[0]) || len(s.dump()) != len(again.dump()) {
+				t.Fatalf("%q is %q, and then %v", id, s.dump(), again)
+			}
+		}
+	})
+}
+
+// restoredSessions returns what r makes, or skips what it refuses.
+func restoredSessions(t *testing.T, r *Recovery) map[string]*session {
+	server := &Server{options: Options{RepliesTopic: "bank/replies/{client_id}"}}
+	server.sessions = registry{now: time.Now, sessions: make(map[string]*session)}
+	server.sessions.keeper = &keeper{server: server, store: nowhere{}}
+	if r.restore(server) != nil {
+		t.Skip()
+	}
+	return server.sessions.sessions
+}
+
+// nowhere keeps nothing.
+type nowhere struct{}
+
+func (nowhere) Append([]byte, func(error)) {}
+func (nowhere) Checkpoint(write func(func([]byte) error) error) error {
+	return write(func([]byte) error { return nil })
+}
+func (nowhere) Size() int64 { return 0 }
