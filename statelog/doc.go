@@ -23,9 +23,9 @@
 // rather than guess.
 //
 // When nothing is left to do, the end of the log is marked by an empty sealed frame, which the next group overwrites. So
-// after a stop, and after a process that was killed at rest, damage of the last group is told from a torn tail too. After a
-// power cut that took the mark, or that met the log at work, it is not: a torn group and one that was durable and rotted look
-// the same, and it is taken for torn.
+// after a stop, and after a process that was killed at rest, damage of the last group is told from a torn tail too. Without
+// the mark it is not: after a power cut that met the log at work, or damage that reaches to the end and takes the mark with
+// it, a torn group and what was durable and rotted look the same, and it is taken for torn.
 //
 // Unless a mark stands at its end, the log is written into new blocks and synced before [Open] returns, because after a crash
 // the system may show bytes that the disk has not.

@@ -199,8 +199,8 @@ func TestAFullDisk(t *testing.T) {
 	}
 }
 
-// TestWhatIsLostIsTold loses records whose owner did not want to be told, for want of space: nothing is kept behind them until
-// an owner was.
+// TestWhatIsLostIsTold loses records whose owner did not want to be told, for want of space and for their size: nothing is
+// kept behind them until an owner was.
 func TestWhatIsLostIsTold(t *testing.T) {
 	disk := disktest.New(1)
 	log := open(t, disk)
@@ -221,6 +221,11 @@ func TestWhatIsLostIsTold(t *testing.T) {
 	}
 	if err := await(log, "kept"); err != nil {
 		t.Errorf("the second is told %v", err)
+	}
+	log.Append(tooLarge, nil)
+	awaitRefusal(t, log)
+	if err := await(log, "told"); !errors.Is(err, statelog.ErrTooLarge) {
+		t.Errorf("after a record that is too large: %v", err)
 	}
 	full = true
 	log.Append(make([]byte, 5000), nil)

@@ -111,7 +111,11 @@ func takeSurvey(fsys disk.FS) (*survey, error) {
 func (l *Log) replay(s *survey, replay func([]byte) error) (*scan, error) {
 	if s.checkpoint {
 		want := header{magic: checkMagic, owner: l.owner, generation: s.base}
-		found, err := scanFile(l.fsys, checkName(s.base), want, replay)
+		h, err := readHeader(l.fsys, checkName(s.base), want)
+		if err != nil {
+			return nil, err
+		}
+		found, err := scanFile(l.fsys, checkName(s.base), h, replay)
 		if err != nil {
 			return nil, err
 		}
@@ -122,12 +126,16 @@ func (l *Log) replay(s *survey, replay func([]byte) error) (*scan, error) {
 	var last *scan
 	for generation := s.base; ; generation++ {
 		want := header{magic: logMagic, owner: l.owner, generation: generation}
-		found, err := scanFile(l.fsys, logName(generation), want, replay)
+		h, err := readHeader(l.fsys, logName(generation), want)
 		if err != nil {
 			return nil, err
 		}
-		if last != nil && last.end.seq+1 != found.header.first {
-			return nil, last.damage(fmt.Sprintf("the next log begins with frame %d: %s", found.header.first, last.reason))
+		if last != nil && last.end.seq+1 != h.first {
+			return nil, last.damage(fmt.Sprintf("the next log begins with frame %d: %s", h.first, last.reason))
+		}
+		found, err := scanFile(l.fsys, logName(generation), h, replay)
+		if err != nil {
+			return nil, err
 		}
 		if found.sealed {
 			return nil, found.damage(found.reason + ", and what follows was written when it was durable")

@@ -55,13 +55,9 @@ type scan struct {
 	sealed bool
 }
 
-// scanFile reads the file of that name, which must begin with such a header, and calls replay with each record in it. An
-// error of replay's is returned as it is.
-func scanFile(fsys disk.FS, name string, want header, replay func([]byte) error) (*scan, error) {
-	h, err := readHeader(fsys, name, want)
-	if err != nil {
-		return nil, err
-	}
+// scanFile reads the file of that name behind its header and calls replay with each record in it. An error of replay's is
+// returned as it is.
+func scanFile(fsys disk.FS, name string, h *header, replay func([]byte) error) (*scan, error) {
 	file, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
