@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -176,6 +177,7 @@ func (b *Banco) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-b.wake:
+			b.gather()
 			batch = b.take(batch)
 			if err := b.commitAll(ctx, batch, replies); err != nil {
 				return err
@@ -187,6 +189,26 @@ func (b *Banco) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			b.refuse(ErrClosed)
 			return b.commitAll(ctx, b.take(batch), replies)
+		}
+	}
+}
+
+// gatherings bounds how often the committer lets others go first.
+const gatherings = 8
+
+// gather lets those run who can, for as long as that brings operations. It waits for nobody: on an idle machine it returns at
+// once, and on a busy one a sync is shared by those who were about to ask. Without it a batch is what the first few had to say,
+// and half as large.
+func (b *Banco) gather() {
+	waiting := 0
+	for range gatherings {
+		runtime.Gosched()
+		b.mu.Lock()
+		before := waiting
+		waiting = len(b.queue.ops)
+		b.mu.Unlock()
+		if waiting == before {
+			return
 		}
 	}
 }
