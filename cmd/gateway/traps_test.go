@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -74,26 +71,13 @@ func (k *killable) deposits() map[string]int {
 	if code, err := k.process.stop(syscall.SIGTERM); code != exitDone || err != nil {
 		k.t.Fatalf("clean stop: exit code %d, %v\n%s", code, err, k.process.stderr.String())
 	}
-	dump := exec.Command("gateway", "journal", "dump")
-	dump.Dir = k.dir
-	out, err := dump.Output()
-	if err != nil {
-		k.t.Fatalf("journal dump: %v", err)
-	}
 	found := map[string]int{}
-	for lines := json.NewDecoder(bytes.NewReader(out)); ; {
-		var e dumped
-		err := lines.Decode(&e)
-		if errors.Is(err, io.EOF) {
-			return found
-		}
-		if err != nil {
-			k.t.Fatalf("journal dump: %v", err)
-		}
+	for _, e := range dumpOf(k.t, k.dir) {
 		if e.Kind == "deposit" {
 			found[e.Memo]++
 		}
 	}
+	return found
 }
 
 func depositOf(account, memo string) string {
