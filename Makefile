@@ -36,10 +36,13 @@ fuzz:
 		done; \
 	done
 
-# torture kills the real binary under load by both doors, KILLS times, and joins what clients were told with the journal.
+# torture kills the real binary under load by both doors, KILLS times, and under devices whose MQTT sessions persist,
+# SESSION_KILLS times, and joins what clients were told with the journal.
 KILLS ?= 200
+SESSION_KILLS ?= 500
 torture:
-	GATEWAY_TORTURE=$(KILLS) $(GO) test -count=1 -timeout 60m -run TestTorture -v ./cmd/gateway
+	GATEWAY_TORTURE=$(KILLS) GATEWAY_SESSION_TORTURE=$(SESSION_KILLS) \
+		$(GO) test -count=1 -timeout 60m -run TestTorture -v ./cmd/gateway
 
 # soak lets so many clients ask for an operation a second by MQTT for so long, and prints what was lost, repeated and late,
 # the time to the reply, and the gateway's memory.
