@@ -288,21 +288,16 @@ func (d *device) take(f *frame) error {
 	return fmt.Errorf("packet type %d", f.kind)
 }
 
-// acknowledged takes a PUBACK or PUBREC. They come in the order of the packets, but for those that may have been forgotten.
+// acknowledged takes a PUBACK or PUBREC. They come in the order of the packets.
 func (d *device) acknowledged(f *frame, op *deviceOperation) error {
 	wanted := map[byte]byte{1: typePuback, 2: typePubrec}
 	if op == nil || f.kind != wanted[op.qos] || f.reason != 0 || op.released {
 		return fmt.Errorf("packet type %d of %d with 0x%02x", f.kind, f.id, f.reason)
 	}
-	for i, earlier := range d.unacked {
-		if earlier == op {
-			d.unacked = slices.Delete(d.unacked, i, i+1)
-			break
-		}
-		if !earlier.forgettable() {
-			return fmt.Errorf("the acknowledgement of %s, packet %d, comes before that of %s", op.name, op.id, earlier.name)
-		}
+	if len(d.unacked) == 0 || d.unacked[0] != op {
+		return fmt.Errorf("the acknowledgement of %s, packet %d, comes before those of earlier packets", op.name, op.id)
 	}
+	d.unacked = d.unacked[1:]
 	if op.qos == 1 {
 		d.close(op)
 		return nil
@@ -316,8 +311,7 @@ func (d *device) close(op *deviceOperation) {
 	d.open = slices.DeleteFunc(d.open, func(other *deviceOperation) bool { return other == op })
 }
 
-// takeReply remembers a reply or, if it is known, compares it: it must be the same, and have DUP. A gateway that was killed
-// does not know how many it has sent beyond a Receive Maximum.
+// takeReply remembers a reply or, if it is known, compares it: it must be the same, and have DUP.
 func (d *device) takeReply(f *frame) error {
 	r := &deviceReply{payload: string(f.payload), packetID: f.id, again: f.again(), connection: d.connection}
 	if err := json.Unmarshal(f.payload, &r.told); err != nil {
@@ -341,7 +335,7 @@ func (d *device) takeReply(f *frame) error {
 	case r.packetID != first.packetID:
 		first.repeats++
 		d.resent++
-	case !r.again && d.receives == 0:
+	case !r.again:
 		return fmt.Errorf("the reply %s, packet %d, came before and comes without DUP", r.payload, r.packetID)
 	default:
 		d.resent++

@@ -21,14 +21,15 @@ type exchange struct {
 	id       uint16 // of its PUBLISH
 	mark     mark   // of its payload, at QoS 1
 	manner   manner
-	from     uint64 // the connection on which it came, or came again, last: there the acknowledgement is owed
-	level    byte   // the protocol level of that connection
-	acks     int    // acknowledgements owed there; each holds a place
-	kept     bool   // of a session that is kept: its answer must be durable before anything is said
-	heard    bool   // somebody is subscribed to the reply
-	owed     bool   // the reply is to be sent until it is acknowledged
-	reserved bool   // counts as a waiting reply
-	again    bool   // the answer to a redelivery, besides the one it repeats
+	from     uint64      // the connection on which it came, or came again, last: there the acknowledgement is owed
+	level    byte        // the protocol level of that connection
+	acks     int         // acknowledgements owed there; each holds a place
+	kept     bool        // of a session that is kept: its answer must be durable before anything is said
+	heard    bool        // somebody is subscribed to the reply
+	owed     bool        // the reply is to be sent until it is acknowledged
+	reserved bool        // counts as a waiting reply
+	again    bool        // the answer to a redelivery, besides the one it repeats
+	behind   []*exchange // redeliveries of what was answered, to be acknowledged after it
 
 	// What was answered.
 	judged   bool // reply is the answer, which is being made durable
@@ -38,6 +39,7 @@ type exchange struct {
 
 	// What becomes of the reply.
 	sent       uint64 // the session's clock when it was last sent; 0: never
+	sentAgain  bool   // and not for the first time
 	waits      bool   // in the queue, not sent on this connection
 	grant      byte   // its QoS
 	prev, next *exchange
@@ -125,6 +127,15 @@ func (l *line) remove(x *exchange) {
 	}
 	x.prev, x.next = nil, nil
 	l.count--
+}
+
+// lastFrom returns the last exchange that came on c, or nil.
+func (l *line) lastFrom(c *conn) *exchange {
+	x := l.last
+	for x != nil && x.from != c.serial {
+		x = x.prev
+	}
+	return x
 }
 
 // prepend puts all of front before l and leaves front empty.

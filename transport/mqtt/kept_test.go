@@ -129,7 +129,7 @@ func TestRepliesWaitAcrossAKill(t *testing.T) {
 					t.Errorf("reply %d: %+v, want a balance of %s", n, a, want)
 				}
 				before, wasSent := sent[k.id]
-				if k.dup() != wasSent || wasSent && before != string(k.payload) {
+				if !k.dup() || wasSent && before != string(k.payload) { // all may have been sent: the client was connected
 					t.Errorf("reply %d: packet id %d, DUP %v, it was sent: %v", n, k.id, k.dup(), wasSent)
 				}
 			}

@@ -299,7 +299,6 @@ type link struct {
 	persists  bool          // outlives the connection that it has
 	expiry    time.Duration // how long
 	expires   time.Time     // while it is not connected
-	window    int           // replies that its connection takes at once
 	sent      uint64        // the greatest number of a reply that was sent
 }
 
@@ -307,7 +306,6 @@ func appendLink(dst []byte, l *link) []byte {
 	dst = appendBool(appendBool(dst, l.connected), l.persists)
 	dst = binary.AppendUvarint(dst, uint64(l.expiry/time.Second))
 	dst = appendTime(dst, l.expires)
-	dst = binary.AppendUvarint(dst, uint64(l.window))
 	return binary.AppendUvarint(dst, l.sent)
 }
 
@@ -316,7 +314,6 @@ func (f *recordReader) link() link {
 	l.connected, l.persists = f.bool(), f.bool()
 	l.expiry = time.Duration(min(f.uvarint(), uint64(maxExpiry/time.Second))) * time.Second
 	l.expires = f.time()
-	l.window = int(min(f.uvarint(), maxWindow))
 	l.sent = f.uvarint()
 	return l
 }

@@ -94,7 +94,7 @@ func TestAReplyReadsBack(t *testing.T) {
 func seedRecords() [][]byte {
 	r := &registry{}
 	s := &session{id: "c", principal: "anonymous", own: "bank/replies/c", registry: r, incarnation: 3}
-	s.link = link{connected: true, persists: true, expiry: time.Hour, window: 20, sent: 4}
+	s.link = link{connected: true, persists: true, expiry: time.Hour, sent: 4}
 	s.arrivals, s.settled = 9, 8
 	x := &exchange{session: s, qos: 2, id: 7, number: 9, kept: true, judged: true, owed: true}
 	x.reply = bank.Reply{Code: bank.InsufficientFunds, Kind: bank.KindWithdraw, Detail: "no"}

@@ -209,9 +209,7 @@ func (s *session) restoreLocked(from *restored, now time.Time) {
 	for released := range from.released {
 		s.arrivals = max(s.arrivals, released)
 	}
-	surely := 0 // replies that its connection may have had at once
 	if from.link.connected {
-		surely = from.link.window
 		s.link.connected, s.link.expires = false, now.Add(from.link.expiry)
 	}
 	for _, number := range slices.Sorted(maps.Keys(from.exchanges)) {
@@ -229,8 +227,7 @@ func (s *session) restoreLocked(from *restored, now time.Time) {
 		if !x.owed {
 			continue
 		}
-		if surely > 0 || number <= from.link.sent {
-			surely--
+		if from.link.connected || number <= from.link.sent { // it may have been sent: [MQTT-3.3.1-1]
 			x.sent, s.link.sent = s.clock, max(s.link.sent, number)
 		}
 		s.registry.waiting.Add(1)

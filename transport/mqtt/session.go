@@ -186,13 +186,27 @@ func (s *session) repeatLocked(c *conn, x *exchange) {
 		first.acks++
 		return
 	}
-	s.ready = append(s.ready, answer{kind: ackOf[x.qos], id: x.id, places: 1})
-	if x.qos == 2 {
+	x.from = c.serial
+	if last := s.pending.lastFrom(c); last != nil {
+		last.behind = append(last.behind, x) // acknowledgements go out in the order of the packets
 		return
 	}
+	s.acknowledgeAgainLocked(x)
+}
+
+// acknowledgeAgainLocked acknowledges the redelivery of an operation that was answered, and answers it again.
+func (s *session) acknowledgeAgainLocked(x *exchange) {
+	if s.conn == nil || x.from != s.conn.serial {
+		return
+	}
+	s.ready = append(s.ready, answer{kind: ackOf[x.qos], id: x.id, places: 1})
 	r := s.inbound.find(x.id)
+	if x.qos == 2 || r == nil {
+		return
+	}
 	r.acked = s.tickLocked()
-	if x = r.answer; x != nil && !x.waits { // a reply that waits is about to be sent anyway
+	// A reply that waits is about to be sent anyway, and one that was sent again on this connection is on its way.
+	if x = r.answer; x != nil && !x.waits && !(x.sentAgain && s.outbound.ids[x.outID()] == x) {
 		s.arrivals++
 		repeat := &exchange{
 			session: s, number: s.arrivals, qos: x.qos, id: x.id, manner: x.manner, reply: x.reply, answered: true, again: true,
@@ -249,6 +263,10 @@ func (s *session) settleLocked() {
 				s.ready = append(s.ready, answer{kind: ackOf[x.qos], id: x.id, reason: why, places: 1})
 			}
 		}
+		for _, again := range x.behind {
+			s.acknowledgeAgainLocked(again)
+		}
+		x.behind = nil
 		x.from = 0
 		s.settled = max(s.settled, x.number)
 		s.replyLocked(x)
@@ -407,6 +425,7 @@ func (s *session) collect(c *conn, b *batch) bool {
 		out := sending{exchange: x}
 		if x.grant > 0 {
 			out.id, out.dup = x.outID(), x.sent > 0
+			x.sentAgain = out.dup
 			s.link.sent = max(s.link.sent, x.number)
 		}
 		b.replies = append(b.replies, out)
@@ -426,7 +445,7 @@ func (s *session) quiet(c *conn) bool {
 // attachLocked gives the session to c, which sends everything again that was not acknowledged.
 func (s *session) attachLocked(c *conn) {
 	s.conn, s.since = c, s.clock
-	s.link = link{connected: true, persists: c.expiry > 0, expiry: c.expiry, window: c.window, sent: s.link.sent}
+	s.link = link{connected: true, persists: c.expiry > 0, expiry: c.expiry, sent: s.link.sent}
 	s.inbound.limit = c.remembers()
 }
 
