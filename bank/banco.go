@@ -177,7 +177,7 @@ func (b *Banco) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-b.wake:
-			b.gather()
+			b.gather(len(batch.ops))
 			batch = b.take(batch)
 			if err := b.commitAll(ctx, batch, replies); err != nil {
 				return err
@@ -196,21 +196,28 @@ func (b *Banco) Run(ctx context.Context) error {
 // gatherings bounds how often the committer lets others go first.
 const gatherings = 8
 
-// gather lets those run who can, for as long as that brings operations. It waits for nobody: on an idle machine it returns at
-// once, and on a busy one a sync is shared by those who were about to ask. Without it a batch is what the first few had to say,
-// and half as large.
-func (b *Banco) gather() {
-	waiting := 0
+// gather lets those run who can, for as long as that brings operations. It waits for nobody: on a busy machine a sync is shared
+// by those who were about to ask. Without it a batch is what the first few had to say, and half as large. Nobody else is
+// expected when the last batch was one operation and another is waiting.
+func (b *Banco) gather(last int) {
+	waiting := b.waiting()
+	if last <= 1 && waiting <= 1 {
+		return
+	}
 	for range gatherings {
 		runtime.Gosched()
-		b.mu.Lock()
 		before := waiting
-		waiting = len(b.queue.ops)
-		b.mu.Unlock()
-		if waiting == before {
+		if waiting = b.waiting(); waiting == before {
 			return
 		}
 	}
+}
+
+// waiting returns how many operations are in the queue.
+func (b *Banco) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue.ops)
 }
 
 // refuse makes Submit refuse with err from now on; the first refusal stays.
@@ -274,10 +281,7 @@ func (b *Banco) commit(ctx context.Context, batch queue, replies []Reply) error 
 	for i, done := range batch.done {
 		done(replies[i], nil)
 	}
-	b.mu.Lock()
-	waiting := len(b.queue.ops)
-	b.mu.Unlock()
-	b.options.Observer.Batch(len(batch.ops), waiting, took)
+	b.options.Observer.Batch(len(batch.ops), b.waiting(), took)
 	return nil
 }
 
