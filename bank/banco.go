@@ -196,12 +196,12 @@ func (b *Banco) Run(ctx context.Context) error {
 // gatherings bounds how often the committer lets others go first.
 const gatherings = 8
 
-// gather lets those run who can, for as long as that brings operations. It waits for nobody: on a busy machine a sync is shared
-// by those who were about to ask. Without it a batch is what the first few had to say, and half as large. Nobody else is
-// expected when the last batch was one operation and another is waiting.
+// gather lets those run who can, for as long as that brings operations, until there are as many as last, the size of the last
+// batch: those whom that has answered are about to ask again. It waits for nobody, but lets them share a sync. Without it a
+// batch is what the first few had to say, and a quarter smaller.
 func (b *Banco) gather(last int) {
 	waiting := b.waiting()
-	if last <= 1 && waiting <= 1 {
+	if waiting >= last {
 		return
 	}
 	for range gatherings {
