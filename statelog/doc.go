@@ -33,5 +33,6 @@
 // # Caveats
 //
 // A log has a directory of its own, which one process may open at a time. A failed write or sync other than for want of space
-// ends it for good: nothing is tried again. A disk that says it has synced and has not cannot be survived.
+// ends it for good: nothing is tried again. A disk that says it has synced and has not cannot be survived. A last log
+// that somebody has taken away is not told from one that never was.
 package statelog

@@ -1,9 +1,7 @@
 package mqtt
 
 import (
-	"encoding/binary"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -294,16 +292,6 @@ func (s *session) replyLocked(x *exchange) {
 	}
 }
 
-// grantedLocked returns the greatest QoS of the subscriptions that match topic.
-func (s *session) grantedLocked(topic string) (granted byte, subscribed bool) {
-	for i := range s.subscriptions {
-		if sub := &s.subscriptions[i]; matches(sub.Filter, topic) {
-			granted, subscribed = max(granted, sub.Qos), true
-		}
-	}
-	return granted, subscribed
-}
-
 // reserveLocked counts x as a reply that may wait, or returns false: there is no room.
 func (s *session) reserveLocked(x *exchange) bool {
 	if s.outbound.reserved >= s.registry.limits.waiting || !s.registry.reserve() {
@@ -464,66 +452,4 @@ func (s *session) detachLocked(expires time.Time, persists bool) {
 		}
 		x = next
 	}
-}
-
-// subscribe remembers the subscriptions of a SUBSCRIBE that were granted. It returns when that is durable, if it must be;
-// after an error nothing has changed.
-func (s *session) subscribe(filters packets.Subscriptions, granted []byte) error {
-	return s.change(func() {
-		for i, sub := range filters {
-			if i >= len(granted) || granted[i] > 2 {
-				continue
-			}
-			s.dropFilterLocked(sub.Filter)
-			sub.Qos = granted[i]
-			s.subscriptions = append(s.subscriptions, sub)
-		}
-	})
-}
-
-// unsubscribe forgets subscriptions, in the same manner. Replies to operations that came before are still sent.
-func (s *session) unsubscribe(filters packets.Subscriptions) error {
-	return s.change(func() {
-		for _, sub := range filters {
-			s.dropFilterLocked(sub.Filter)
-		}
-	})
-}
-
-// change changes the subscriptions. The change is there before it is durable, so that a checkpoint has it.
-func (s *session) change(with func()) error {
-	s.mu.Lock()
-	before := slices.Clone(s.subscriptions)
-	with()
-	if !s.keptLocked() {
-		s.mu.Unlock()
-		return nil
-	}
-	durable := make(chan error, 1)
-	record := appendFilters(binary.AppendUvarint([]byte{recordFilters}, s.incarnation), s.subscriptions)
-	s.registry.append(record, func(err error) { durable <- err })
-	s.mu.Unlock()
-	err := <-durable
-	if err != nil {
-		s.mu.Lock()
-		s.subscriptions = before
-		s.mu.Unlock()
-	}
-	return err
-}
-
-func (s *session) dropFilterLocked(filter string) {
-	for i := range s.subscriptions {
-		if s.subscriptions[i].Filter == filter {
-			s.subscriptions = append(s.subscriptions[:i], s.subscriptions[i+1:]...)
-			return
-		}
-	}
-}
-
-// subscribed returns the subscriptions.
-func (s *session) subscribed() []packets.Subscription {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]packets.Subscription(nil), s.subscriptions...)
 }
