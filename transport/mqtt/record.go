@@ -314,6 +314,7 @@ func (f *recordReader) link() link {
 	l.connected, l.persists = f.bool(), f.bool()
 	l.expiry = time.Duration(min(f.uvarint(), uint64(maxExpiry/time.Second))) * time.Second
 	l.expires = f.time()
+	f.bad = f.bad || l.persists && l.expiry == 0
 	l.sent = f.uvarint()
 	return l
 }
