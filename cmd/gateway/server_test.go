@@ -19,6 +19,8 @@ import (
 	"gateway/bank"
 	"gateway/bank/journal"
 	"gateway/config"
+	"gateway/disk/disktest"
+	"gateway/statelog"
 )
 
 // gated is an engine whose Commit waits until it is let go, and then fails if it was told to.
@@ -62,12 +64,17 @@ func trialSettings() config.Config {
 
 func startTrial(t *testing.T, engine bank.Engine, settings config.Config) *trial {
 	t.Helper()
+	return startTrialOn(t, &storage{engine: engine}, settings)
+}
+
+func startTrialOn(t *testing.T, kept *storage, settings config.Config) *trial {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	stdout, out := io.Pipe()
 	r := &trial{t: t, address: map[string]string{}, stop: stop, ended: make(chan error, 1)}
 	go func() {
-		err := serveStorage(ctx, settings, &storage{engine: engine}, newMetrics(build{}), slog.New(slog.DiscardHandler), out)
+		err := serveStorage(ctx, settings, kept, newMetrics(build{}), slog.New(slog.DiscardHandler), out)
 		out.CloseWithError(errors.Join(io.ErrUnexpectedEOF, err))
 		r.ended <- err
 	}()
@@ -204,6 +211,23 @@ func TestEngineFailureEndsTheServer(t *testing.T) {
 		t.Errorf("a failed operation was answered %q", got)
 	}
 	err := r.end()
+	if !errors.Is(err, errEngine) || !errors.Is(err, syscall.EIO) || exitCode(err) != exitBroken {
+		t.Errorf("ended with %v, exit %d", err, exitCode(err))
+	}
+}
+
+// TestFailureOfTheSessionsEndsTheServer leaves when what MQTT sessions are owed cannot be kept any more.
+func TestFailureOfTheSessionsEndsTheServer(t *testing.T) {
+	disk := disktest.New(1)
+	sessions, err := statelog.Open(disk, [16]byte{1}, statelog.Options{}, func([]byte) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sessions.Close()
+	r := startTrialOn(t, &storage{engine: bank.NewMemory(bank.Rules{}, time.Now), sessions: sessions}, trialSettings())
+	disk.Before = func(disktest.Op) error { return syscall.EIO }
+	sessions.Append([]byte("x"), func(error) {})
+	err = r.end()
 	if !errors.Is(err, errEngine) || !errors.Is(err, syscall.EIO) || exitCode(err) != exitBroken {
 		t.Errorf("ended with %v, exit %d", err, exitCode(err))
 	}

@@ -49,9 +49,11 @@ func openStorage(settings config.Config, logger *slog.Logger, m *metrics) (*stor
 	return s, nil
 }
 
+// howToBeginAnew tells an operator what to do when the sessions are not the journal's.
+const howToBeginAnew = "with the directory moved away, sessions begin anew"
+
 // errAhead says that the sessions know of entries that the journal does not have.
-var errAhead = errors.New("the sessions know of later entries than the journal has, which is older than they are; " +
-	"with the directory moved away, sessions begin anew")
+var errAhead = errors.New("the sessions know of later entries than the journal has, which is older than they are; " + howToBeginAnew)
 
 // openSessions reads what was kept of the sessions: their own records, and the entries behind those.
 func (s *storage) openSessions(path string, engine *journal.Engine, logger *slog.Logger) error {
@@ -62,6 +64,9 @@ func (s *storage) openSessions(path string, engine *journal.Engine, logger *slog
 	began := time.Now()
 	recovery := mqtt.NewRecovery()
 	s.sessions, err = statelog.Open(directory, engine.ID(), statelog.Options{Logger: logger}, recovery.Record)
+	if errors.Is(err, statelog.ErrOwner) {
+		return fmt.Errorf("%w: this journal is not theirs; %s", err, howToBeginAnew)
+	}
 	if err != nil {
 		return err
 	}

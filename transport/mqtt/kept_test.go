@@ -380,6 +380,34 @@ func TestAStoreWithoutSpaceLosesNothing(t *testing.T) {
 	}
 }
 
+// After a store has failed, and before the process ends for it, nothing is said that a restart might not know.
+func TestAStoreThatHasFailedSaysNothingUntrue(t *testing.T) {
+	h := keep(t, nil)
+	p := listening(t, h.address, keeps(5, "c"))
+	p.publish(note{qos: 2, id: 7, payload: deposit("1", 20)})
+	p.acked(tPubrec, 7)
+	p.settle()
+	h.shelf.set(func() { h.shelf.failed = true })
+	if k := call(t, h.address).greet(keeps(5, "new")); k.reason != 0x88 {
+		t.Errorf("a new session: CONNACK 0x%02x", k.reason)
+	}
+	p.pubrel(7)
+	p.quiet()
+	if k := p.subscribe(9, "bank/replies/c/x", 1); k.granted[0] != 0x97 {
+		t.Errorf("a subscription: 0x%02x", k.granted[0])
+	}
+	p.publish(note{qos: 1, id: 1, payload: `{"op":"balance","account":"1"}`})
+	p.ack(tPuback, 1, 0x83)
+	if a, _ := p.reply(1); a.Code != "unavailable" {
+		t.Errorf("%+v", a)
+	}
+	p.publish(note{qos: 1, id: 2, payload: deposit("1", 1)}) // which has an entry
+	p.ack(tPuback, 2, 0)
+	if a, _ := p.reply(1); a.Balance != "21.00" {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestLimitsHoldAcrossAKill(t *testing.T) {
 	h := keep(t, func(o *mqtt.Options) { o.Sessions, o.Waiting, o.InFlight = 1, 3, 1 })
 	p := listening(t, h.address, keeps(4, "c"))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 
 	"gateway/transport/mqtt"
@@ -18,6 +19,7 @@ type shelf struct {
 	busy    bool
 	held    bool
 	full    bool // there is no space
+	failed  bool // for good
 	dead    bool // the process was killed: nothing is kept any more
 	closed  bool
 	running sync.WaitGroup
@@ -51,6 +53,8 @@ func (s *shelf) run() {
 		err := error(nil)
 		if s.full {
 			err = mqtt.ErrNoSpace
+		} else if s.failed {
+			err = syscall.EIO
 		} else if !s.dead {
 			s.records = append(s.records, next.record)
 		}
