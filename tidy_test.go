@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -226,5 +227,32 @@ func TestNothingSleepsAndNoPackageInitialisesItself(t *testing.T) {
 			}
 			return true
 		})
+	}
+}
+
+// TestArchitectureNamesTestsThatExist holds the table of promises to the tree; … stands for any letters.
+func TestArchitectureNamesTestsThatExist(t *testing.T) {
+	document, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range parseTree(t) {
+		for _, declared := range f.syntax.Decls {
+			if function, ok := declared.(*ast.FuncDecl); ok && f.isTest {
+				names = append(names, function.Name.Name)
+			}
+		}
+	}
+	all := strings.Join(names, "\n")
+	named := regexp.MustCompile("`((?:Test|Fuzz)[\\pL\\d]*…?[\\pL\\d]*)`").FindAllSubmatch(document, -1)
+	if len(named) < 30 {
+		t.Fatalf("only %d tests are named", len(named))
+	}
+	for _, match := range named {
+		pattern := "(?m)^" + strings.ReplaceAll(string(match[1]), "…", `[\pL\d]+`) + "$"
+		if !regexp.MustCompile(pattern).MatchString(all) {
+			t.Errorf("there is no test %s", match[1])
+		}
 	}
 }

@@ -13,6 +13,10 @@
 // until the client has acknowledged them. An exchange is one operation on its way through both. A session belongs to a
 // principal, outlives its connection when the client asked for that, and has at most one connection at a time.
 //
+// With [Keeping] such a session outlives the process as well. What is to be known of an operation is a note in the journal's
+// entry that decides it; everything else is a record of a [Store]. A [Recovery] makes sessions of both again, and the keeper
+// writes checkpoints. Nothing that a client may rely on is said before what it rests on is durable.
+//
 // A connection is three goroutines: one reads, one writes whatever is ready in a single write, and mochi has one of its own,
 // which sleeps. A place is reserved before an operation is submitted, so the bank's callback always finds room.
 package mqtt
