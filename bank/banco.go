@@ -197,16 +197,19 @@ const (
 	// gatherings bounds how often the committer lets others go first.
 	gatherings = 8
 	// crowd is a batch that needs no company: a sync is cheap among so many, and to let all go first keeps the disk waiting.
-	crowd = 256
+	crowd = 160
 )
 
 // gather lets those run who can, for as long as that brings operations, until there are as many as last, the size of the last
 // batch: those whom that has answered are about to ask again. It waits for nobody, but lets them share a sync. Without it a
 // batch is what the first few had to say, and a quarter smaller.
 func (b *Banco) gather(last int) {
+	if last >= crowd {
+		return
+	}
 	waiting := b.waiting()
 	for range gatherings {
-		if waiting >= min(last, crowd) {
+		if waiting >= last {
 			return
 		}
 		runtime.Gosched()

@@ -225,7 +225,6 @@ func (l *load) p99() time.Duration {
 // bytes, behind the same Banco and under the same load: as many callers of Do as there are operations in flight. The
 // windowed load costs nearly nothing itself and so shows the engine alone; nothing is claimed of that.
 func BenchmarkEngineAgainstBareLoop(b *testing.B) {
-	defer journal.AddProcessors()() // for both
 	for _, windowed := range []bool{false, true} {
 		for _, inFlight := range []int{64, 512, 4096} {
 			name := fmt.Sprint(inFlight, "callers")
