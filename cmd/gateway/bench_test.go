@@ -23,7 +23,7 @@ func TestBench(t *testing.T) {
 			t.Fatalf("%s: %+v, %v", name, got, err)
 		}
 		if r.Answered < 12 || r.Errors != 0 || r.Refused != 0 || r.P50 < 1 || r.P99 < r.P50 || r.P999 < r.P99 || r.Max < r.P999 ||
-			r.Seconds < 0.09 || r.Generator <= 0 || r.PerSecond < 100 {
+			r.Seconds < 0.1 || r.Generator <= 0 || r.PerSecond < 100 {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}

@@ -75,8 +75,7 @@ func (r *Recovery) about(kind byte, f *recordReader) {
 		r.session(incarnation, s == nil, f)
 		return
 	}
-	known := s != nil
-	if !known {
+	if s == nil {
 		s = newRestored()
 	}
 	switch kind {
@@ -128,16 +127,19 @@ func (s *restored) answer(kind byte, incarnation uint64, f *recordReader) {
 	s.add(k, kind == recordExchange)
 }
 
-// add takes an operation. Of one that a checkpoint has dealt with, only what that says counts.
+// add takes an operation. Of one that a checkpoint has dealt with, only what that says counts, but for the answer: a checkpoint
+// beside a failing disk may have "unavailable" where the entry, which reached it, knows better.
 func (s *restored) add(k *kept, fromCheckpoint bool) {
 	known := s.exchanges[k.number]
 	switch {
 	case known == nil && (fromCheckpoint || k.number > s.settled):
 		s.exchanges[k.number] = k
-	case known != nil && fromCheckpoint:
-		known.known = known.known || k.known
-		known.owed = known.owed || k.owed
-		if k.replied && !known.replied {
+	case known != nil:
+		if fromCheckpoint {
+			known.known = known.known || k.known
+			known.owed = known.owed || k.owed
+		}
+		if k.replied && (!known.replied || !fromCheckpoint) {
 			known.manner, known.below = k.manner, k.below
 			known.reply, known.replied = k.reply, true
 		}
