@@ -18,8 +18,10 @@ type Options struct {
 	// Patience bounds how long Submit waits for room in the queue, besides the investment's hold. Default: DefaultPatience.
 	Patience   time.Duration
 	Investment Investment
-	Observer   Observer
-	Now        func() time.Time
+	// Authority is asked whether a principal may do what it asks. Default: everyone may do everything.
+	Authority Authority
+	Observer  Observer
+	Now       func() time.Time
 }
 
 // The defaults of [Options].
@@ -77,12 +79,16 @@ func New(engine Engine, options Options) *Banco {
 }
 
 // Submit hands op to the committer. If it returns an error, op was not accepted and done is never called: [ErrOverloaded]
-// when the queue stayed full, [ErrClosed] when the bank is stopping or has failed, or ctx's error. Otherwise done is called
-// exactly once, in the order operations were accepted, once the outcome is durable or known to have failed. Its Reply is
-// always fit to be sent: with an error it is [Unavailable]. done must not block.
+// when the queue stayed full, [ErrUnauthorized], [ErrForbidden] or again [ErrOverloaded] as the Authority has it, [ErrClosed]
+// when the bank is stopping or has failed, or ctx's error; [CodeOf] tells what to answer. Otherwise done is called exactly
+// once, in the order operations were accepted, once the outcome is durable or known to have failed. Its Reply is always fit
+// to be sent: with an error it is [Unavailable]. done must not block.
 //
 // Submit blocks only while the queue is full. Any goroutine may call it.
 func (b *Banco) Submit(ctx context.Context, op Operation, done func(Reply, error)) error {
+	if err := b.authorize(&op); err != nil {
+		return err
+	}
 	b.mu.Lock()
 	for b.refusal == nil && len(b.queue.ops) >= b.options.Queue {
 		if err := b.waitLocked(ctx); err != nil {

@@ -30,6 +30,11 @@ var (
 	ErrUnavailable = errors.New("bank: unavailable")
 	// ErrClosed says that the bank takes no more operations.
 	ErrClosed = errors.New("bank: closed")
-	// ErrOverloaded says that the queue had no room for as long as an operation may wait.
+	// ErrOverloaded says that the queue had no room for as long as an operation may wait, or that the principal asks more
+	// than its rate.
 	ErrOverloaded = errors.New("bank: overloaded")
+	// ErrUnauthorized says that the principal is not known.
+	ErrUnauthorized = errors.New("bank: unauthorized")
+	// ErrForbidden says that the principal may not do this.
+	ErrForbidden = errors.New("bank: forbidden")
 )

@@ -45,14 +45,12 @@ func (c *conn) submit(x *exchange, op *bank.Operation) {
 	err := c.server.bank.Submit(c.ctx, *op, x.done)
 	switch {
 	case err == nil:
-	case errors.Is(err, bank.ErrOverloaded):
-		x.refuse(op, bank.Overloaded)
 	case errors.Is(err, context.Canceled):
 		// The connection ended while the bank had no room. Nothing was promised: an acknowledgement would have nowhere to go
 		// and a refusal must not be remembered.
 		c.session.withdraw(x)
 	default:
-		x.refuse(op, bank.Unavailable)
+		x.refuse(op, bank.CodeOf(err))
 	}
 }
 

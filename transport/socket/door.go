@@ -133,15 +133,10 @@ func (d *door) submit(ctx context.Context, op *bank.Operation, done func(bank.Re
 		return bank.Refusal(op, bank.Unauthorized), false
 	}
 	op.Principal = d.listener.Principal
-	err := d.bank.Submit(ctx, *op, done)
-	switch {
-	case err == nil:
-		return bank.Reply{}, true
-	case errors.Is(err, bank.ErrOverloaded):
-		return bank.Refusal(op, bank.Overloaded), false
-	default: // the bank is closed, or this server stops
-		return bank.Refusal(op, bank.Unavailable), false
+	if err := d.bank.Submit(ctx, *op, done); err != nil {
+		return bank.Refusal(op, bank.CodeOf(err)), false
 	}
+	return bank.Reply{}, true
 }
 
 // refuse returns the reply to bytes that were no operation; op is what could be read of one.
