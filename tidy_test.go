@@ -78,6 +78,7 @@ var arrows = map[string][]string{
 	"transport/socket": {"bank", "wire"},
 	"transport/mqtt":   {"bank", "wire"},
 	"client":           {"bank", "wire"},
+	"access":           {"bank"},
 	"admin":            {"bank"},
 	"config":           {},
 }

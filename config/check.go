@@ -49,10 +49,12 @@ func (r *reader) checkLimits(l Limits) {
 	within(r, "limits.idle_timeout", l.IdleTimeout, MinDuration, MaxIdleTimeout)
 	within(r, "limits.in_flight", l.InFlight, 1, MaxInFlight)
 	within(r, "limits.rate", l.Rate, 0, MaxOperationRate)
+	within(r, "limits.burst", l.Burst, 0, MaxBurst)
 }
 
 func (r *reader) checkSessions(m MQTT) {
 	within(r, "mqtt.sessions", m.Sessions, 1, MaxSessions)
+	within(r, "mqtt.sessions_per_principal", m.SessionsPerPrincipal, 0, MaxSessions)
 	within(r, "mqtt.waiting_replies", m.WaitingReplies, 1, MaxWaitingReplies)
 	within(r, "mqtt.waiting_replies_total", m.WaitingRepliesTotal, 1, MaxWaitingRepliesTotal)
 }

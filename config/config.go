@@ -57,6 +57,8 @@ const (
 	MaxWaitingRepliesTotal = 100_000_000
 	// MaxOperationRate is the largest limits.rate, in operations per second.
 	MaxOperationRate = 1_000_000
+	// MaxBurst is the largest limits.burst, in operations.
+	MaxBurst = 10_000_000
 )
 
 // Config is all settings, each with a value. It is plain data: a copy may be changed freely, but its slices are shared.
@@ -141,9 +143,10 @@ type MQTT struct {
 	RepliesTopic    string         `key:"replies_topic"`    // one of its levels is ClientID; never covers OperationsTopic
 	// Sessions bounds the sessions, connected and stored. WaitingReplies bounds the replies of one that are not acknowledged,
 	// besides Limits.InFlight, and WaitingRepliesTotal those of all.
-	Sessions            int `key:"sessions"`
-	WaitingReplies      int `key:"waiting_replies"`
-	WaitingRepliesTotal int `key:"waiting_replies_total"`
+	Sessions             int `key:"sessions"`
+	SessionsPerPrincipal int `key:"sessions_per_principal"` // 0: a tenth of Sessions for a user, all for who is anonymous
+	WaitingReplies       int `key:"waiting_replies"`
+	WaitingRepliesTotal  int `key:"waiting_replies_total"`
 }
 
 // ClientID is the level of MQTT.RepliesTopic that stands for the client's id.
@@ -211,7 +214,8 @@ type Limits struct {
 	ReadTimeout time.Duration `key:"read_timeout"`
 	IdleTimeout time.Duration `key:"idle_timeout"`
 	InFlight    int           `key:"in_flight"`
-	Rate        int           `key:"rate"` // operations per second per principal; 0: no limit
+	Rate        int           `key:"rate"`  // operations per second per principal; 0: no limit
+	Burst       int           `key:"burst"` // how many of them at once after silence; 0: two seconds' worth
 }
 
 // Log is what is logged and how.

@@ -13,15 +13,11 @@ func Unenforced(c Config) Problems {
 		}
 	}
 	for i, l := range c.Socket.Listeners {
-		path := fmt.Sprintf("socket.listeners[%d]", i)
-		refuse(l.TLS != nil, path+".tls")
-		refuse(l.Principal != "", path+".principal")
+		refuse(l.TLS != nil, fmt.Sprintf("socket.listeners[%d].tls", i))
 	}
 	for i, l := range c.MQTT.Listeners {
 		refuse(l.TLS != nil, fmt.Sprintf("mqtt.listeners[%d].tls", i))
 	}
-	refuse(len(c.Auth.Users) > 0, "auth.users")
-	refuse(c.Limits.Rate != 0, "limits.rate")
 	problems.sort()
 	return problems
 }

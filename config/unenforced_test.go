@@ -35,19 +35,9 @@ mqtt:
 		t.Fatal(err)
 	}
 	wantError(t, config.Unenforced(c),
-		"F:3: limits.rate: not available in this version; remove it",
-		"F:6: auth.users: not available in this version; remove it",
-		"F:14: socket.listeners[1].principal: not available in this version; remove it",
 		"F:15: socket.listeners[2].tls: not available in this version; remove it",
 		"F:20: mqtt.listeners[1].tls: not available in this version; remove it")
 	if ps := config.Unenforced(config.Default()); len(ps) != 0 {
 		t.Error(ps)
 	}
-}
-
-// Both kinds of problems can be told of the same file.
-func TestUnenforcedBesideProblems(t *testing.T) {
-	c, err := parse("limits:\n  rate: 7\n  in_flight: 0\n")
-	wantError(t, err, "F:3: limits.in_flight: must be from 1 to 65535, not 0")
-	wantError(t, config.Unenforced(c), "F:2: limits.rate: not available in this version; remove it")
 }

@@ -72,7 +72,7 @@ func (s *server) listenSockets(ctx context.Context, settings config.Config, m *m
 		}
 		s.socketDoors = append(s.socketDoors, socket.Listener{
 			Net: ln, Codec: codecs[l.Codec], Session: l.Session, AllowFrom: l.AllowFrom,
-			Principal: s.principalOf(ln, settings.Auth),
+			Principal: principalOf(l, ln, settings.Auth),
 		})
 	}
 	s.sockets = socket.New(s.bank, socket.Options{
@@ -83,10 +83,13 @@ func (s *server) listenSockets(ctx context.Context, settings config.Config, m *m
 	return nil
 }
 
-// principalOf names who everyone on a listener is. On loopback that is the anonymous principal, if the settings let
-// it be; elsewhere nobody has a name without credentials.
-func (s *server) principalOf(ln net.Listener, auth config.Auth) string {
-	if auth.Anonymous == config.Loopback && onLoopback(ln) {
+// principalOf names who everyone on a socket listener is: the user whom the settings name; or, on loopback, the anonymous
+// principal, if the settings let it be; or nobody, but for what certificates say.
+func principalOf(l config.SocketListener, ln net.Listener, auth config.Auth) string {
+	switch {
+	case l.Principal != "":
+		return l.Principal
+	case auth.Anonymous == config.Loopback && onLoopback(ln):
 		return bank.AnonymousPrincipal
 	}
 	return ""
@@ -111,6 +114,7 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 		Gate: connections, Observer: m.doors[bank.DoorMQTT], Logger: s.logger.With("door", "mqtt"),
 		ReadTimeout: settings.Limits.ReadTimeout, IdleTimeout: settings.Limits.IdleTimeout,
 		Message: int(settings.Limits.Message), InFlight: settings.Limits.InFlight,
+		Access: mqttAccess{s.users}, PerPrincipal: settings.MQTT.SessionsPerPrincipal,
 		Sessions: settings.MQTT.Sessions, Waiting: settings.MQTT.WaitingReplies, WaitingAll: settings.MQTT.WaitingRepliesTotal,
 		Keeping: s.kept.keeping,
 	})

@@ -2,12 +2,14 @@ package main
 
 import (
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"gateway/access"
 	"gateway/bank"
 )
 
@@ -24,6 +26,8 @@ type metrics struct {
 	doors    map[bank.Door]*doorMetrics // read only
 	journal  journalMetrics
 	bank     bankMetrics
+	access   accessMetrics
+	reload   reloadMetrics
 }
 
 func newMetrics(b build) *metrics {
@@ -38,6 +42,7 @@ func newMetrics(b build) *metrics {
 	m.addDoors()
 	m.addJournal()
 	m.addBank()
+	m.addAccess()
 	return m
 }
 
@@ -225,4 +230,62 @@ func (m *metrics) addBank() {
 		}, []string{"outcome"}),
 	}
 	m.registry.MustRegister(m.bank.batches, m.bank.commits, m.bank.waiting, m.bank.yields)
+}
+
+// accessMetrics is the Observer of the registry of principals.
+type accessMetrics struct {
+	logins  *prometheus.CounterVec // by outcome
+	refused *prometheus.CounterVec // by transport and code
+}
+
+// Login counts a try to log in.
+func (a *accessMetrics) Login(_ netip.Addr, _ string, outcome access.Outcome) {
+	a.logins.WithLabelValues(string(outcome)).Inc()
+}
+
+// Refused counts an operation that its principal may not do, or not so often.
+func (a *accessMetrics) Refused(op bank.Operation, code bank.Code) {
+	a.refused.WithLabelValues(op.Origin.Door.String(), code.String()).Inc()
+}
+
+// reloadMetrics tells of the settings' reloads.
+type reloadMetrics struct {
+	reloads    *prometheus.CounterVec // by outcome
+	last, when prometheus.Gauge
+}
+
+func (r *reloadMetrics) done(ok bool, now time.Time) {
+	outcome, last := "refused", 0.0
+	if ok {
+		outcome, last = "ok", 1
+		r.when.Set(float64(now.UnixMilli()) / 1e3)
+	}
+	r.reloads.WithLabelValues(outcome).Inc()
+	r.last.Set(last)
+}
+
+func (m *metrics) addAccess() {
+	m.access = accessMetrics{
+		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "logins_total", Help: "Tries to log in by a password, by how they ended.",
+		}, []string{"outcome"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "operations_denied_total",
+			Help: "Operations whose principal may not do them, or not so often.",
+		}, []string{"transport", "code"}),
+	}
+	m.reload = reloadMetrics{
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "reloads_total", Help: "Reloads of the settings, by how they ended.",
+		}, []string{"outcome"}),
+		last: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "last_reload_successful", Help: "1 unless the last reload was refused.",
+		}),
+		when: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "last_reload_timestamp_seconds",
+			Help: "When settings were last taken in by a reload, in seconds since 1970; 0: never.",
+		}),
+	}
+	m.reload.last.Set(1)
+	m.registry.MustRegister(m.access.logins, m.access.refused, m.reload.reloads, m.reload.last, m.reload.when)
 }

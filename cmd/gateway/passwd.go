@@ -4,28 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 
-	"golang.org/x/crypto/argon2"
 	"golang.org/x/term"
-)
 
-// The cost of a password's hash: the least that OWASP's password storage cheat sheet asks of Argon2id.
-const (
-	argonMemoryKiB = 19456
-	argonPasses    = 2
-	argonThreads   = 1
-	argonSaltBytes = 16
-	argonKeyBytes  = 32
-
-	// maxPasswordBytes bounds a password, so that a file piped in by mistake is refused.
-	maxPasswordBytes = 1024
+	"gateway/access"
 )
 
 const passwdAbout = `On a terminal it asks twice and shows nothing. From a pipe it reads one line.
@@ -50,21 +37,11 @@ func passwdCommand() command {
 					env.complain("passwd: %v", err)
 					return exitRefused
 				}
-				fmt.Fprintln(env.stdout, hashPassword(password))
+				fmt.Fprintln(env.stdout, access.Hash(password))
 				return exitDone
 			}
 		},
 	}
-}
-
-// hashPassword returns the Argon2id hash of a password under a new salt, in the PHC string format.
-func hashPassword(password []byte) string {
-	salt := make([]byte, argonSaltBytes)
-	rand.Read(salt) // never fails: it ends the process instead
-	key := argon2.IDKey(password, salt, argonPasses, argonMemoryKiB, argonThreads, argonKeyBytes)
-	encoding := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version,
-		argonMemoryKiB, argonPasses, argonThreads, encoding.EncodeToString(salt), encoding.EncodeToString(key))
 }
 
 // readPassword asks for a password twice on a terminal, or reads one line.
@@ -107,12 +84,12 @@ func promptPassword(env *environment, terminal *os.File, prompt string) ([]byte,
 
 // readPasswordLine reads the only line of in, without its end.
 func readPasswordLine(in io.Reader) ([]byte, error) {
-	r := bufio.NewReader(io.LimitReader(in, maxPasswordBytes+3)) // the line's end, and one byte to see that there is more
+	r := bufio.NewReader(io.LimitReader(in, access.MaxPasswordBytes+3)) // the line's end, and one byte to see that there is more
 	line, err := r.ReadBytes('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read the password: %w", err)
 	}
-	if _, err := r.ReadByte(); err == nil && len(line) <= maxPasswordBytes {
+	if _, err := r.ReadByte(); err == nil && len(line) <= access.MaxPasswordBytes {
 		return nil, errors.New("there is more than one line")
 	}
 	line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
@@ -123,8 +100,8 @@ func checkPassword(password []byte) error {
 	switch {
 	case len(password) == 0:
 		return errors.New("the password is empty")
-	case len(password) > maxPasswordBytes:
-		return fmt.Errorf("the password is longer than %d bytes", maxPasswordBytes)
+	case len(password) > access.MaxPasswordBytes:
+		return fmt.Errorf("the password is longer than %d bytes", access.MaxPasswordBytes)
 	}
 	return nil
 }

@@ -27,6 +27,10 @@ Exits otherwise: 65 the journal is damaged, 70 a write or sync failed, 73
 another process has the directory, 75 a passing fault outside, such as an
 address in use, 78 the settings are wrong.
 
+SIGHUP reads the settings again: the users of auth.users change at once, and
+who has lost a right loses its connections. Settings with a problem change
+nothing.
+
 Examples:
 
   gateway serve
@@ -49,7 +53,8 @@ func serveCommand() command {
 				if _, chosen := env.getenv("GOMAXPROCS"); !chosen {
 					defer journal.AddProcessors()()
 				}
-				if err := serve(ctx, settings, logger, env.stdout); err != nil {
+				reread := func() (config.Config, error) { return readSettings(env, *file) }
+				if err := serve(ctx, settings, reread, logger, env.stdout); err != nil {
 					code := exitCode(err)
 					logger.Error("failed", "err", err, "exit", code)
 					return code
@@ -73,6 +78,8 @@ var (
 	errListen = errors.New("listen")
 	errDoor   = errors.New("a listener failed")
 	errEngine = errors.New("the engine failed")
+	// errSettings says that settings were found wrong after they had been checked.
+	errSettings = errors.New("the settings are wrong")
 )
 
 // exitCode tells the supervisor what err means.
@@ -86,6 +93,8 @@ func exitCode(err error) int {
 	case errors.Is(err, journal.ErrDecimals), errors.Is(err, journal.ErrFormat),
 		errors.Is(err, statelog.ErrFormat): // this program is not the journal's
 		return exitSettings
+	case errors.Is(err, errSettings):
+		return exitSettings
 	case errors.Is(err, errEngine):
 		return exitBroken
 	case errors.Is(err, os.ErrPermission): // a port or a directory that this user may never have
@@ -96,15 +105,18 @@ func exitCode(err error) int {
 	return exitBroken
 }
 
+// reread returns the settings anew; a [config.Problems] is all that is wrong with them.
+type reread func() (config.Config, error)
+
 // serve opens what the settings name, and serves until ctx ends or a part fails.
-func serve(ctx context.Context, settings config.Config, logger *slog.Logger, stdout io.Writer) error {
+func serve(ctx context.Context, settings config.Config, again reread, logger *slog.Logger, stdout io.Writer) error {
 	warn(settings, logger)
 	m := newMetrics(readBuild())
 	kept, err := openStorage(settings, logger, m)
 	if err != nil {
 		return err
 	}
-	err = serveStorage(ctx, settings, kept, m, logger, stdout)
+	err = serveStorage(ctx, settings, again, kept, m, logger, stdout)
 	if closeErr := kept.close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("%w: close: %w", errEngine, closeErr))
 	}
@@ -117,15 +129,24 @@ func serve(ctx context.Context, settings config.Config, logger *slog.Logger, std
 // serveStorage starts everything before the storage, in order, and stops it in the opposite one. The storage is the
 // caller's to close.
 func serveStorage(
-	ctx context.Context, settings config.Config, kept *storage, m *metrics, logger *slog.Logger, stdout io.Writer,
+	ctx context.Context, settings config.Config, again reread, kept *storage, m *metrics, logger *slog.Logger, stdout io.Writer,
 ) error {
+	users, err := newRegistry(settings, m)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errSettings, err)
+	}
 	m.bank.yielded = func(period string, reply bank.Reply, err error) { logYield(logger, period, reply, err) }
-	banco := bank.New(kept.engine, bank.Options{Investment: investment(settings.Bank.Investment), Observer: &m.bank})
-	s := &server{bank: banco, kept: kept, logger: logger}
+	banco := bank.New(kept.engine, bank.Options{
+		Investment: investment(settings.Bank.Investment), Authority: users, Observer: &m.bank,
+	})
+	s := &server{bank: banco, kept: kept, users: users, logger: logger}
 	if err := s.listen(ctx, settings, m); err != nil {
 		return err
 	}
 	s.start(ctx)
+	go (&reloader{
+		read: again, served: settings, users: users, revoke: s.revoke, metrics: &m.reload, logger: logger,
+	}).run(ctx)
 	logger.Info("serving", "addresses", strings.TrimSpace(s.addresses()))
 	if _, err := fmt.Fprintf(stdout, "ready%s\n", s.addresses()); err != nil {
 		logger.Warn("ready line not written", "err", err)

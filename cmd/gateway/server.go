@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gateway/access"
 	"gateway/bank"
 	"gateway/bank/journal"
 	"gateway/transport/mqtt"
@@ -20,6 +21,7 @@ import (
 type server struct {
 	bank   *bank.Banco
 	kept   *storage
+	users  *access.Registry
 	logger *slog.Logger
 	phase  atomic.Int32 // one of the phases below
 
@@ -104,6 +106,13 @@ func (s *server) start(ctx context.Context) {
 func (s *server) open(serve func() error) {
 	s.doors++
 	go func() { s.ended <- serve() }()
+}
+
+// revoke ends the connections of those who have lost something.
+func (s *server) revoke(lost func(principal string) bool) {
+	if s.broker != nil {
+		s.broker.Revoke(lost)
+	}
 }
 
 // wait returns when there is a reason to stop: nil when ctx ended, or what failed.

@@ -74,7 +74,7 @@ func startTrialOn(t *testing.T, kept *storage, settings config.Config) *trial {
 	stdout, out := io.Pipe()
 	r := &trial{t: t, address: map[string]string{}, stop: stop, ended: make(chan error, 1)}
 	go func() {
-		err := serveStorage(ctx, settings, kept, newMetrics(build{}), slog.New(slog.DiscardHandler), out)
+		err := serveStorage(ctx, settings, nil, kept, newMetrics(build{}), slog.New(slog.DiscardHandler), out)
 		out.CloseWithError(errors.Join(io.ErrUnexpectedEOF, err))
 		r.ended <- err
 	}()

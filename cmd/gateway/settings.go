@@ -44,25 +44,32 @@ func configFlag(fs *flag.FlagSet) *string {
 	return fs.String("config", settingsFile, "Read the settings from `FILE`.")
 }
 
-// loadSettings reads the settings and finds what this program cannot serve of them. When there are problems it prints them
-// all to out, one per line, and reports false.
+// loadSettings reads the settings. When there are problems it prints them all to out, one per line, and reports false.
 func loadSettings(env *environment, out io.Writer, file string) (config.Config, bool) {
-	settings, err := config.Load(file, env.getenv)
+	settings, err := readSettings(env, file)
 	var problems config.Problems
 	switch {
+	case err == nil:
+		return settings, true
 	case errors.Is(err, fs.ErrNotExist):
 		env.complain("%s is not there; start where it is, or name it with --config FILE", file)
-		return settings, false
 	case errors.As(err, &problems):
-		problems = append(problems, config.Unenforced(settings)...)
-	case err != nil:
-		env.complain("%v", err)
-		return settings, false
+		fmt.Fprintln(out, problems)
 	default:
-		problems = config.Unenforced(settings)
+		env.complain("%v", err)
 	}
-	for _, problem := range problems {
-		fmt.Fprintln(out, problem)
+	return settings, false
+}
+
+// readSettings reads the settings and finds what this program cannot serve of them. A config.Problems is all that is wrong.
+func readSettings(env *environment, file string) (config.Config, error) {
+	settings, err := config.Load(file, env.getenv)
+	var problems config.Problems
+	if err != nil && !errors.As(err, &problems) {
+		return settings, err
 	}
-	return settings, len(problems) == 0
+	if problems = append(problems, config.Unenforced(settings)...); len(problems) > 0 {
+		return settings, problems
+	}
+	return settings, nil
 }

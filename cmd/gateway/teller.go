@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"gateway/access"
 	"gateway/bank"
 	"gateway/client"
 )
@@ -283,14 +284,14 @@ func (d *door) password() (string, error) {
 		return "", fmt.Errorf("--password-file: %w", err)
 	}
 	defer file.Close()
-	b, err := io.ReadAll(io.LimitReader(file, maxPasswordBytes+2))
+	b, err := io.ReadAll(io.LimitReader(file, access.MaxPasswordBytes+2))
 	if err != nil {
 		return "", fmt.Errorf("--password-file: %w", err)
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
 	line = strings.TrimSuffix(line, "\r")
-	if line == "" || len(line) > maxPasswordBytes {
-		return "", fmt.Errorf("--password-file: want a password of 1 to %d bytes on its first line", maxPasswordBytes)
+	if line == "" || len(line) > access.MaxPasswordBytes {
+		return "", fmt.Errorf("--password-file: want a password of 1 to %d bytes on its first line", access.MaxPasswordBytes)
 	}
 	return line, nil
 }

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -20,6 +21,10 @@ type conn struct {
 	wire   net.Conn
 	peer   netip.AddrPort
 	serial uint64 // no other connection has it
+	home   bool   // it came in by a listener on loopback
+	// certificate is what the client has shown, verified; nil when it was not asked.
+	certificate *x509.Certificate
+	principal   string // who the client is, once it is known; guarded by server.mu until the session is there
 
 	// ctx ends with the connection; detached is closed when its session, if it had one, is free again.
 	ctx      context.Context

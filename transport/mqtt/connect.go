@@ -22,8 +22,7 @@ func (s *Server) welcome(c *conn, cl *mochi.Client, pk *packets.Packet) error {
 	case !assigned && !validClientID(cl.ID):
 		return badClientID
 	}
-	principal, err := s.principal(c, pk)
-	if err != nil {
+	if err := s.admit(c, cl, pk); err != nil {
 		return err
 	}
 	c.asked = cl.Properties.Props.SessionExpiryInterval
@@ -40,21 +39,11 @@ func (s *Server) welcome(c *conn, cl *mochi.Client, pk *packets.Packet) error {
 	}
 	s.setSilence(c, cl)
 	want := claim{
-		id: cl.ID, principal: principal, own: s.options.ownTopic(cl.ID), clean: pk.Connect.Clean,
+		id: cl.ID, principal: c.principal, own: s.options.ownTopic(cl.ID), clean: pk.Connect.Clean,
 	}
+	var err error
 	c.session, c.present, err = s.sessions.attach(c, want)
 	return err
-}
-
-// principal returns who asks on c. There are no users yet: whoever shows credentials shows wrong ones.
-func (s *Server) principal(c *conn, pk *packets.Packet) (string, error) {
-	switch {
-	case pk.Connect.UsernameFlag || pk.Connect.PasswordFlag:
-		return "", badCredentials
-	case !s.options.Anonymous || !c.peer.Addr().IsLoopback():
-		return "", notAuthorized
-	}
-	return anonymous, nil
 }
 
 // expiryOf returns how long a session is kept after its connection.

@@ -28,13 +28,6 @@ func (s *Server) Later(by time.Duration) {
 	s.sessions.sweep()
 }
 
-// Own makes the session of a client id another principal's.
-func (s *Server) Own(clientID, principal string) {
-	s.sessions.mu.Lock()
-	defer s.sessions.mu.Unlock()
-	s.sessions.sessions[clientID].principal = principal
-}
-
 // Remembered returns how many QoS 1 operations of a session are remembered.
 func (s *Server) Remembered(clientID string) int {
 	s.sessions.mu.Lock()

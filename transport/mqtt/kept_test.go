@@ -333,15 +333,23 @@ func TestSessionsExpireAcrossAKill(t *testing.T) {
 }
 
 func TestASessionBelongsToItsPrincipalAcrossAKill(t *testing.T) {
-	h := keep(t, nil)
-	p, _ := enter(t, h.address, keeps(5, "c"))
+	v := newVillage()
+	h := keep(t, func(o *mqtt.Options) { o.Access = v })
+	mine := keeps(5, "shared-c")
+	mine.user = "ana"
+	p, _ := enter(t, h.address, mine)
 	p.conn.Close()
-	h.server.AwaitDetached("c")
-	h.server.Own("c", "ana")
+	h.server.AwaitDetached("shared-c")
 	h.server.Checkpoint()
 	h = h.killed()
-	if k := call(t, h.address).greet(keeps(5, "c")); k.reason != 0x87 {
-		t.Errorf("CONNACK 0x%02x", k.reason)
+	theirs := mine
+	for _, theirs.user = range []string{"", "bia"} {
+		if k := call(t, h.address).greet(theirs); k.reason != 0x87 {
+			t.Errorf("%q: CONNACK 0x%02x", theirs.user, k.reason)
+		}
+	}
+	if _, ack := enter(t, h.address, mine); !ack.present {
+		t.Error("its owner does not find it")
 	}
 }
 

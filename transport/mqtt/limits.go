@@ -16,6 +16,8 @@ const (
 	maxCorrelation = 512
 	// maxSubscriptions is the most filters of one session. One more is refused.
 	maxSubscriptions = 16
+	// ownShare is which part of all sessions one user may have, when Options.PerPrincipal does not say: a tenth.
+	ownShare = 10
 	// maxRemembered is the most answered QoS 1 operations of an MQTT 3 session that are remembered for a redelivery. The
 	// oldest is forgotten; MQTT 5 needs no more than InFlight, which its Receive Maximum guarantees.
 	maxRemembered = 1024

@@ -129,20 +129,6 @@ func TestAllSessionsTogetherAreBounded(t *testing.T) {
 	}
 }
 
-func TestOnlyTheOwnerTakesASessionOver(t *testing.T) {
-	h := build(t, nil)
-	victim := listening(t, h.address, keeps(5, "alice"))
-	h.server.Own("alice", "alice")
-	for level, want := range map[byte]byte{3: 5, 4: 5, 5: 0x87} {
-		for _, stored := range []bool{true, false} {
-			if ack := call(t, h.address).greet(hello{id: "alice", level: level, stored: stored}); ack.reason != want {
-				t.Errorf("level %d: 0x%02x", level, ack.reason)
-			}
-		}
-	}
-	victim.quiet() // and has noticed nothing
-}
-
 func TestWhatIsRememberedIsBounded(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.InFlight = 50 })
 	for level, limit := range map[byte]int{4: 1024, 5: 50} {

@@ -21,12 +21,13 @@ type door struct {
 	net.Listener
 	server *Server
 	allow  []netip.Prefix
+	home   bool            // on loopback
 	ctx    context.Context // ends when nobody more is admitted
 }
 
 // serveDoor serves one listener until ctx ends or the listener fails. Its connections may go on.
 func (s *Server) serveDoor(ctx context.Context, l Listener) error {
-	d := &door{Listener: l.Net, server: s, allow: l.AllowFrom, ctx: ctx}
+	d := &door{Listener: l.Net, server: s, allow: l.AllowFrom, home: onLoopback(l.Net.Addr()), ctx: ctx}
 	closed := context.AfterFunc(ctx, func() { l.Net.Close() })
 	defer closed()
 	defer l.Net.Close()
@@ -97,7 +98,7 @@ func (d *door) admit(wire net.Conn) *visitor {
 	}
 	d.server.options.Observer.Connection(true)
 	d.server.running.Add(1)
-	return &visitor{Conn: wire, server: d.server, since: time.Now()}
+	return &visitor{Conn: wire, door: d, server: d.server, since: time.Now()}
 }
 
 func (d *door) allowed(address netip.Addr) bool {
@@ -112,9 +113,16 @@ func (d *door) allowed(address netip.Addr) bool {
 	return false
 }
 
+// onLoopback reports whether nobody on another machine can connect to a listener's address.
+func onLoopback(address net.Addr) bool {
+	tcp, ok := address.(*net.TCPAddr)
+	return ok && tcp.AddrPort().Addr().Unmap().IsLoopback()
+}
+
 // visitor is an admitted connection.
 type visitor struct {
 	net.Conn
+	door   *door
 	server *Server
 	since  time.Time
 	once   sync.Once
@@ -137,4 +145,13 @@ func (v *visitor) CloseWrite() error {
 		return half.CloseWrite()
 	}
 	return errors.ErrUnsupported
+}
+
+// visitorOf returns the admitted connection that wire is, or runs over.
+func visitorOf(wire net.Conn) *visitor {
+	if socket, ok := wire.(*webSocket); ok {
+		wire = socket.NetConn()
+	}
+	v, _ := wire.(*visitor)
+	return v
 }

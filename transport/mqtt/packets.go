@@ -30,6 +30,7 @@ const (
 	topicAliasInvalid     reason = 0x94
 	packetTooLarge        reason = 0x95
 	quotaExceeded         reason = 0x97
+	administrative        reason = 0x98
 	payloadFormatInvalid  reason = 0x99
 	retainNotSupported    reason = 0x9a
 	subscriptionIDsNotSup reason = 0xa1
@@ -67,6 +68,8 @@ func (r reason) Error() string {
 		return "packet too large"
 	case quotaExceeded:
 		return "quota exceeded"
+	case administrative:
+		return "administrative action"
 	case retainNotSupported:
 		return "retain not supported"
 	case subscriptionIDsNotSup:

@@ -2,6 +2,7 @@ package mqtt_test
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -53,6 +54,7 @@ type hello struct {
 	lastWords  string // of the will
 	willFlags  byte
 	user       string
+	password   string // default "secret"
 }
 
 // packet is one packet from the server.
@@ -127,7 +129,7 @@ func (h hello) bytes() []byte {
 	}
 	if h.user != "" {
 		flags |= 0xc0
-		body = append(body, text(h.user), text("secret"))
+		body = append(body, text(h.user), text(cmp.Or(h.password, "secret")))
 	}
 	body[1][1] = flags
 	return framed(tConnect<<4, body...)

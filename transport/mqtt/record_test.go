@@ -150,7 +150,7 @@ func FuzzRecovery(f *testing.F) {
 // restoredSessions returns what r makes, or false: it refuses.
 func restoredSessions(r *Recovery) (map[string]*session, bool) {
 	server := &Server{options: Options{RepliesTopic: "bank/replies/{client_id}"}}
-	server.sessions = registry{now: time.Now, sessions: make(map[string]*session)}
+	server.sessions = registry{now: time.Now, sessions: make(map[string]*session), owned: make(map[string]int)}
 	server.sessions.keeper = &keeper{server: server, store: nowhere{}}
 	if r.restore(server) != nil {
 		return nil, false

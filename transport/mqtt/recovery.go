@@ -188,7 +188,7 @@ func (r *Recovery) restore(server *Server) error {
 			registry.append(s.appendLinkLocked(nil), nil)
 		}
 		s.mu.Unlock()
-		registry.sessions[s.id] = s
+		registry.addLocked(s)
 	}
 	r.sessions = nil
 	return nil

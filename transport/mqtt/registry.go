@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	errSessions = errors.New("mqtt: as many sessions as there may be")
+	errSessions = errors.New("mqtt: as many sessions as there may be, or as the principal may have")
 	errOwner    = errors.New("mqtt: the client id has a session of another principal")
 	errGone     = errors.New("mqtt: the connection ended while it waited for its session")
 	errStore    = errors.New("mqtt: the session cannot be kept")
@@ -19,10 +19,12 @@ var (
 
 // limits are those of [Options] and limits.go, which tests make smaller.
 type limits struct {
-	sessions   int
-	waiting    int // replies of one session
-	waitingAll int64
-	drain      time.Duration
+	sessions int
+	// perPrincipal bounds the sessions of one; 0 leaves it to roomLocked.
+	perPrincipal int
+	waiting      int // replies of one session
+	waitingAll   int64
+	drain        time.Duration
 }
 
 // registry has the sessions by client id.
@@ -35,7 +37,8 @@ type registry struct {
 
 	mu          sync.Mutex // guards all below; taken before a session's lock
 	sessions    map[string]*session
-	incarnation uint64 // of the session that was kept last
+	owned       map[string]int // how many each principal has
+	incarnation uint64         // of the session that was kept last
 }
 
 // claim is what a CONNECT asks for.
@@ -134,10 +137,10 @@ func (r *registry) take(c *conn, want claim) (taken, error) {
 
 // makeLocked makes a new session, if there may be one more.
 func (r *registry) makeLocked(want claim, persists bool) (*session, error) {
-	if len(r.sessions) >= r.limits.sessions {
+	if !r.roomLocked(want.principal) {
 		r.sweepLocked()
 	}
-	if len(r.sessions) >= r.limits.sessions {
+	if !r.roomLocked(want.principal) {
 		return nil, errSessions
 	}
 	s := &session{id: want.id, principal: want.principal, own: want.own, registry: r}
@@ -145,8 +148,26 @@ func (r *registry) makeLocked(want claim, persists bool) (*session, error) {
 		r.incarnation++
 		s.incarnation = r.incarnation
 	}
-	r.sessions[want.id] = s
+	r.addLocked(s)
 	return s, nil
+}
+
+func (r *registry) addLocked(s *session) {
+	r.sessions[s.id] = s
+	r.owned[s.principal]++
+}
+
+// roomLocked reports whether there may be one more session of a principal.
+func (r *registry) roomLocked(principal string) bool {
+	most := r.limits.perPrincipal
+	switch {
+	case most > 0:
+	case principal == bank.AnonymousPrincipal:
+		most = r.limits.sessions
+	default:
+		most = max(1, r.limits.sessions/ownShare)
+	}
+	return len(r.sessions) < r.limits.sessions && r.owned[principal] < most
 }
 
 func (s *session) connection() *conn {
@@ -183,7 +204,12 @@ func (r *registry) expiredLocked(s *session) bool {
 // forgetLocked throws away a session whose connection, if it had one, has ended. What the bank still answers for it finds
 // nobody. Of a session that was kept that is one record, and durable is called once it cannot come back; else it is none.
 func (r *registry) forgetLocked(s *session, durable func(error)) (records int) {
-	delete(r.sessions, s.id)
+	if r.sessions[s.id] == s {
+		delete(r.sessions, s.id)
+		if r.owned[s.principal]--; r.owned[s.principal] == 0 {
+			delete(r.owned, s.principal)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.detachLocked(time.Time{}, false)

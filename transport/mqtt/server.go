@@ -61,7 +61,8 @@ type Options struct {
 	OperationsTopic string // where operations are published; default bank/ops
 	RepliesTopic    string // where a client's replies are, with {client_id} in it once; default bank/replies/{client_id}
 	Decimals        int    // of the bank's amounts
-	Anonymous       bool   // clients on loopback may act without credentials; nobody else may
+	Anonymous       bool   // clients of listeners on loopback may act without credentials; nobody else may
+	Access          Access // who everybody else is; nil: nobody
 	Gate            Gate
 	Observer        Observer
 	Logger          *slog.Logger
@@ -71,13 +72,11 @@ type Options struct {
 	Message         int           // bytes of a packet
 	InFlight        int           // operations of one connection that are accepted and not acknowledged, at most 65,535
 	Sessions        int           // connected and stored
+	PerPrincipal    int           // of one principal; default: a tenth of Sessions for a user, all for the anonymous
 	Waiting         int           // replies of one session that wait or are not acknowledged, besides InFlight
 	WaitingAll      int           // the same of all sessions together
 	Keeping         *Keeping      // what makes sessions survive the process; nil: they live in memory
 }
-
-// anonymous is everyone who acts without credentials.
-const anonymous = bank.AnonymousPrincipal
 
 // Server is the broker. It serves once.
 type Server struct {
@@ -90,6 +89,8 @@ type Server struct {
 	batches  sync.Pool // of *batch
 	running  sync.WaitGroup
 	draining atomic.Bool
+
+	revocations atomic.Uint64 // changes under mu
 
 	mu    sync.Mutex // guards conns
 	conns map[*conn]struct{}
@@ -104,8 +105,8 @@ func New(bank Bank, options Options) (*Server, error) {
 	if options.InFlight < 0 || options.InFlight > 1<<16-1 || options.Message < 0 || options.Message > 1<<28 {
 		return nil, errors.New("mqtt: InFlight or Message is not one")
 	}
-	if options.Sessions < 0 || options.Waiting < 0 || options.WaitingAll < 0 {
-		return nil, errors.New("mqtt: Sessions, Waiting or WaitingAll is not one")
+	if options.Sessions < 0 || options.PerPrincipal < 0 || options.Waiting < 0 || options.WaitingAll < 0 {
+		return nil, errors.New("mqtt: Sessions, PerPrincipal, Waiting or WaitingAll is not one")
 	}
 	s := &Server{bank: bank, options: options, conns: make(map[*conn]struct{})}
 	s.codecs = map[wire.Format]wire.Codec{
@@ -113,10 +114,10 @@ func New(bank Bank, options Options) (*Server, error) {
 	}
 	s.sessions = registry{
 		limits: limits{
-			sessions: options.Sessions, waiting: options.Waiting + options.InFlight, waitingAll: int64(options.WaitingAll),
+			sessions: options.Sessions, perPrincipal: options.PerPrincipal, waiting: options.Waiting + options.InFlight, waitingAll: int64(options.WaitingAll),
 			drain: maxDrain,
 		},
-		observer: options.Observer, now: time.Now, sessions: make(map[string]*session),
+		observer: options.Observer, now: time.Now, sessions: make(map[string]*session), owned: make(map[string]int),
 	}
 	if options.Keeping != nil {
 		s.sessions.keeper = newKeeper(s, options.Keeping)
@@ -162,6 +163,9 @@ func setDefaults(o *Options) {
 	}
 	if o.WaitingAll == 0 {
 		o.WaitingAll = DefaultWaitingAll
+	}
+	if o.Access == nil {
+		o.Access = strangers{}
 	}
 	if o.Gate == nil {
 		o.Gate = open{}
@@ -271,6 +275,9 @@ func (s *Server) each(do func(*conn)) {
 // attend serves one connection, on the goroutine that calls it, until it ends. The CONNECT must be there by deadline.
 func (s *Server) attend(wire net.Conn, deadline time.Time) {
 	c := newConn(s, wire)
+	if v := visitorOf(wire); v != nil {
+		c.home = v.door.home
+	}
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"os/signal"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"gateway/access"
+	"gateway/config"
+)
+
+// reloader takes in, at a SIGHUP, what of the settings may change while the gateway serves: the users.
+type reloader struct {
+	read    func() (config.Config, error) // the settings anew; a config.Problems tells all that is wrong
+	served  config.Config                 // what the rest of the gateway was started with
+	users   *access.Registry
+	revoke  func(lost func(principal string) bool) // ends what those have open
+	metrics *reloadMetrics
+	logger  *slog.Logger
+}
+
+// run reloads at each SIGHUP until ctx ends.
+func (r *reloader) run(ctx context.Context) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGHUP)
+	defer signal.Stop(asked)
+	for {
+		select {
+		case <-asked:
+			r.reload()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reload takes the settings in, or leaves everything as it is and says why.
+func (r *reloader) reload() {
+	settings, err := r.read()
+	var lost map[string]bool
+	if err == nil {
+		var users []access.User
+		if users, err = usersOf(settings.Auth.Users); err == nil {
+			lost, err = r.users.Replace(users)
+		}
+	}
+	r.metrics.done(err == nil, time.Now())
+	if err != nil {
+		r.refuse(err)
+		return
+	}
+	r.revoke(func(principal string) bool { return lost[principal] })
+	attributes := []any{"users", len(settings.Auth.Users), "lost_something", slices.Sorted(maps.Keys(lost))}
+	if waiting := changed(r.served, settings); len(waiting) > 0 {
+		attributes = append(attributes, "only_at_a_restart", strings.Join(waiting, " "))
+	}
+	r.logger.Info("settings reloaded", attributes...)
+}
+
+// refuse says what is wrong with settings that were not taken in.
+func (r *reloader) refuse(err error) {
+	var problems config.Problems
+	if !errors.As(err, &problems) {
+		r.logger.Error("settings not reloaded; the users are as before", "err", err)
+		return
+	}
+	r.logger.Error("settings not reloaded; the users are as before", "problems", len(problems))
+	for _, problem := range problems {
+		r.logger.Error("settings", "problem", problem.String())
+	}
+}
+
+// changed names the sections of the settings that are others than before and that a reload does not take in.
+func changed(before, now config.Config) []string {
+	before.Auth.Users, now.Auth.Users = nil, nil
+	var names []string
+	old, new := reflect.ValueOf(before), reflect.ValueOf(now)
+	for i := range old.NumField() {
+		field := old.Type().Field(i)
+		if field.IsExported() && !reflect.DeepEqual(old.Field(i).Interface(), new.Field(i).Interface()) {
+			names = append(names, field.Tag.Get("key"))
+		}
+	}
+	return names
+}
