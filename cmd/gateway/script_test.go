@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -30,11 +31,12 @@ const patience = 30 * time.Second
 //	fetch STATUS URL         gets the page until it has that status, and prints it
 //	flip FILE OFFSET         changes one byte of the file; a negative offset counts from its end
 //	say ADDRESS TEXT         sends the text to a socket that takes one operation, and prints the reply
+//	reload NAME OUTCOME N    sends SIGHUP and waits until there were so many reloads of that outcome
 //	hold                     binds an address and sets $HELD to it until the script ends
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"exits": scriptExits, "start": scriptStart, "end": scriptEnd, "signal": scriptSignal, "fetch": scriptFetch, "flip": scriptFlip,
-		"say": scriptSay, "hold": scriptHold,
+		"say": scriptSay, "hold": scriptHold, "reload": scriptReload,
 	}
 }
 
@@ -178,6 +180,24 @@ func scriptEnd(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if code != want {
 		ts.Fatalf("exit code %d, want %d", code, want)
+	}
+}
+
+func scriptReload(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(running(ts)[args[0]].cmd.Process.Signal(syscall.SIGHUP))
+	want := fmt.Sprintf("gateway_reloads_total{outcome=%q} %s\n", args[1], args[2])
+	for deadline := time.Now().Add(patience); ; {
+		page, err := http.Get("http://" + ts.Getenv("ADMIN0") + "/metrics")
+		ts.Check(err)
+		body, err := io.ReadAll(page.Body)
+		ts.Check(err)
+		ts.Check(page.Body.Close())
+		if strings.Contains(string(body), want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no %s", want)
+		}
 	}
 }
 
