@@ -84,6 +84,7 @@ var arrows = map[string][]string{
 	"seldom":           {},
 	"gate":             {},
 	"certs":            {},
+	"certs/certstest":  {},
 }
 
 func TestPackagesImportOnlyAlongTheArrows(t *testing.T) {

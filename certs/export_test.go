@@ -1,0 +1,6 @@
+package certs
+
+import "net"
+
+// Below returns the connection that c secures.
+func Below(c *Conn) net.Conn { return c.below }
