@@ -16,6 +16,12 @@ import (
 // pair returns both ends of a connection over loopback, the handshake made.
 func pair(t *testing.T) (server *certs.Conn, client *tls.Conn) {
 	t.Helper()
+	return pairOver(t, func(below net.Conn) net.Conn { return below })
+}
+
+// pairOver lets the server have another connection for the one that it accepted.
+func pairOver(t *testing.T, change func(net.Conn) net.Conn) (server *certs.Conn, client *tls.Conn) {
+	t.Helper()
 	authority := certstest.NewAuthority(t, "authority")
 	i := newPlace(t, authority.Issue(t, nil), nil).open()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -31,7 +37,7 @@ func pair(t *testing.T) (server *certs.Conn, client *tls.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server = certs.Server(near, i.Config())
+	server = certs.Server(change(near), i.Config())
 	client = tls.Client(far, &tls.Config{RootCAs: authority.Pool(), ServerName: "127.0.0.1"})
 	t.Cleanup(func() { server.Close(); far.Close() })
 	server.SetDeadline(time.Now().Add(patience))
@@ -61,6 +67,17 @@ func TestCloseWriteIsAGoodbyeAndBytesMayStillCome(t *testing.T) {
 	}
 	if n, err := server.Read(make([]byte, 100)); n <= len("too late") || err != nil {
 		t.Errorf("%d bytes, %v: want a record", n, err)
+	}
+}
+
+// TestCloseWriteIsTheGoodbyeOfTLS: a connection that cannot be half closed ends all the same, and so not by a cut.
+func TestCloseWriteIsTheGoodbyeOfTLS(t *testing.T) {
+	server, client := pairOver(t, func(below net.Conn) net.Conn { return struct{ net.Conn }{below} })
+	if err := server.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := client.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("%d bytes, %v", n, err)
 	}
 }
 

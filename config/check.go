@@ -44,6 +44,8 @@ func (r *reader) checkLedger(l Ledger) {
 
 func (r *reader) checkLimits(l Limits) {
 	within(r, "limits.connections", l.Connections, 1, MaxConnections)
+	within(r, "limits.connections_per_address", l.ConnectionsPerAddress, 0, MaxConnections)
+	within(r, "limits.connections_unknown", l.ConnectionsUnknown, 1, MaxConnections)
 	within(r, "limits.message", l.Message, MinMessage, MaxMessage)
 	within(r, "limits.read_timeout", l.ReadTimeout, MinDuration, MaxReadTimeout)
 	within(r, "limits.idle_timeout", l.IdleTimeout, MinDuration, MaxIdleTimeout)

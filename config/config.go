@@ -5,8 +5,8 @@
 //
 // Reading is strict: an unknown or repeated key, a wrong type, an impossible value, an anchor, an alias, a tag or a
 // second document is a problem. The files that the settings name (certificates, keys, password files) are read and
-// checked too, so a Config without problems can be served, but for what [Unenforced] lists. Relative paths are
-// relative to the working directory. The package imports nothing of the gateway's own.
+// checked too, so a Config without problems can be served. Relative paths are relative to the working directory. The
+// package imports nothing of the gateway's own.
 package config
 
 import (
@@ -37,7 +37,7 @@ const (
 	MaxTopicBytes = 256
 	// MaxTopicLevels is the largest number of levels of a topic.
 	MaxTopicLevels = 8
-	// MaxConnections is the largest limits.connections.
+	// MaxConnections is the largest limits.connections, and of the other two that count connections.
 	MaxConnections = 1_000_000
 	// MinMessage is the smallest limits.message: below it a legacy operation might not fit.
 	MinMessage Size = 256
@@ -71,8 +71,6 @@ type Config struct {
 	Auth   Auth   `key:"auth"`
 	Limits Limits `key:"limits"`
 	Log    Log    `key:"log"`
-
-	source source // where each setting was given, for Unenforced
 }
 
 // Bank is how the bank counts and what it does by itself.
@@ -209,13 +207,17 @@ const All = "*"
 
 // Limits bound what clients may cost.
 type Limits struct {
-	Connections int           `key:"connections"`
-	Message     Size          `key:"message"`
-	ReadTimeout time.Duration `key:"read_timeout"`
-	IdleTimeout time.Duration `key:"idle_timeout"`
-	InFlight    int           `key:"in_flight"`
-	Rate        int           `key:"rate"`  // operations per second per principal; 0: no limit
-	Burst       int           `key:"burst"` // how many of them at once after silence; 0: two seconds' worth
+	Connections int `key:"connections"`
+	// ConnectionsPerAddress bounds those of one address, an IPv6 /64 counting as one; 0: a tenth of Connections, and no bound
+	// on loopback. ConnectionsUnknown bounds those whose client is not known yet.
+	ConnectionsPerAddress int           `key:"connections_per_address"`
+	ConnectionsUnknown    int           `key:"connections_unknown"`
+	Message               Size          `key:"message"`
+	ReadTimeout           time.Duration `key:"read_timeout"`
+	IdleTimeout           time.Duration `key:"idle_timeout"`
+	InFlight              int           `key:"in_flight"`
+	Rate                  int           `key:"rate"`  // operations per second per principal; 0: no limit
+	Burst                 int           `key:"burst"` // how many of them at once after silence; 0: two seconds' worth
 }
 
 // Log is what is logged and how.
@@ -266,11 +268,12 @@ func Default() Config {
 		Admin: Admin{Address: "127.0.0.1:8080"},
 		Auth:  Auth{Anonymous: Loopback},
 		Limits: Limits{
-			Connections: 10_000,
-			Message:     16 * KiB,
-			ReadTimeout: 5 * time.Second,
-			IdleTimeout: 5 * time.Minute,
-			InFlight:    256,
+			Connections:        10_000,
+			ConnectionsUnknown: 1024,
+			Message:            16 * KiB,
+			ReadTimeout:        5 * time.Second,
+			IdleTimeout:        5 * time.Minute,
+			InFlight:           256,
 		},
 		Log: Log{Level: slog.LevelInfo, Format: LogText},
 	}

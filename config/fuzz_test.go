@@ -76,17 +76,17 @@ func checkBounds(t *testing.T, c config.Config) {
 	t.Helper()
 	b, l := c.Bank, c.Limits
 	for rule, holds := range map[string]bool{
-		"decimals":   b.Decimals >= 0 && b.Decimals <= config.MaxDecimals,
-		"hold":       b.Investment.Hold >= config.MinDuration && b.Investment.Hold < b.Investment.Every && b.Investment.Every <= config.MaxInvestment,
-		"rate":       b.Investment.Rate != "" && len(b.Investment.Rate) <= len("10.")+config.MaxRateDecimals,
-		"path":       c.Ledger.Path != "",
-		"topics":     !strings.ContainsAny(c.MQTT.OperationsTopic, "+#{") && strings.Count(c.MQTT.RepliesTopic, config.ClientID) == 1,
-		"limits":     l.Connections >= 1 && l.Connections <= config.MaxConnections && l.InFlight >= 1 && l.InFlight <= config.MaxInFlight,
-		"sessions":   c.MQTT.Sessions >= 1 && c.MQTT.WaitingReplies >= 1 && c.MQTT.WaitingRepliesTotal >= 1,
-		"message":    l.Message >= config.MinMessage && l.Message <= config.MaxMessage,
-		"timeouts":   l.ReadTimeout >= config.MinDuration && l.IdleTimeout >= config.MinDuration,
-		"listeners":  len(c.Socket.Listeners) <= config.MaxListeners && len(c.MQTT.Listeners) <= config.MaxListeners,
-		"unenforced": slices.IsSortedFunc(config.Unenforced(c), func(a, b config.Problem) int { return a.Line - b.Line }),
+		"decimals":  b.Decimals >= 0 && b.Decimals <= config.MaxDecimals,
+		"hold":      b.Investment.Hold >= config.MinDuration && b.Investment.Hold < b.Investment.Every && b.Investment.Every <= config.MaxInvestment,
+		"rate":      b.Investment.Rate != "" && len(b.Investment.Rate) <= len("10.")+config.MaxRateDecimals,
+		"path":      c.Ledger.Path != "",
+		"topics":    !strings.ContainsAny(c.MQTT.OperationsTopic, "+#{") && strings.Count(c.MQTT.RepliesTopic, config.ClientID) == 1,
+		"counts":    l.ConnectionsPerAddress >= 0 && l.ConnectionsUnknown >= 1 && l.ConnectionsUnknown <= config.MaxConnections,
+		"limits":    l.Connections >= 1 && l.Connections <= config.MaxConnections && l.InFlight >= 1 && l.InFlight <= config.MaxInFlight,
+		"sessions":  c.MQTT.Sessions >= 1 && c.MQTT.WaitingReplies >= 1 && c.MQTT.WaitingRepliesTotal >= 1,
+		"message":   l.Message >= config.MinMessage && l.Message <= config.MaxMessage,
+		"timeouts":  l.ReadTimeout >= config.MinDuration && l.IdleTimeout >= config.MinDuration,
+		"listeners": len(c.Socket.Listeners) <= config.MaxListeners && len(c.MQTT.Listeners) <= config.MaxListeners,
 	} {
 		if !holds {
 			t.Errorf("accepted against the rule of %s: %+v", rule, c)

@@ -10,8 +10,7 @@ import (
 
 // Load reads the settings in the file at path. getenv is os.LookupEnv outside tests.
 //
-// An error that is Problems is everything wrong with the settings, and the Config is what could be read of them, of
-// use to [Unenforced] only. Any other error is that of reading the file itself.
+// An error that is Problems is everything wrong with the settings; then the Config is of no use. Any other error is that of reading the file itself.
 func Load(path string, getenv func(string) (string, bool)) (Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -61,7 +60,6 @@ func (r *reader) read(data []byte) (Config, error) {
 		r.mapping(root, "", reflect.ValueOf(&c).Elem())
 	}
 	r.check(&c)
-	c.source = r.source
 	if len(r.problems) > 0 {
 		return c, r.sorted()
 	}

@@ -2,18 +2,22 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"gateway/admin"
 	"gateway/bank"
+	"gateway/certs"
 	"gateway/config"
+	"gateway/gate"
 	"gateway/transport/mqtt"
 	"gateway/transport/socket"
 	"gateway/wire"
@@ -27,7 +31,12 @@ func (s *server) listen(ctx context.Context, settings config.Config, m *metrics)
 			bound.close()
 		}
 	}()
-	connections := &gate{limit: int64(settings.Limits.Connections)}
+	connections := gate.New(gate.Limits{
+		Connections: settings.Limits.Connections, PerAddress: settings.Limits.ConnectionsPerAddress,
+		Unknown: settings.Limits.ConnectionsUnknown,
+	})
+	m.gauge("connections_unknown", "Open connections whose client is not known yet.", nil,
+		func() float64 { return float64(connections.Unknown()) })
 	if err := s.listenSockets(ctx, settings, m, connections, &bound); err != nil {
 		return err
 	}
@@ -48,7 +57,7 @@ func (s *server) listen(ctx context.Context, settings config.Config, m *metrics)
 	if settings.Admin.Address == "" {
 		return nil
 	}
-	s.adminDoor, err = new(net.ListenConfig).Listen(ctx, "tcp", settings.Admin.Address)
+	s.adminDoor, err = new(net.ListenConfig).Listen(ctx, networkOf(settings.Admin.Address), settings.Admin.Address)
 	if err := bound.keep("admin.address", s.adminDoor, err); err != nil {
 		return err
 	}
@@ -56,7 +65,7 @@ func (s *server) listen(ctx context.Context, settings config.Config, m *metrics)
 	return nil
 }
 
-func (s *server) listenSockets(ctx context.Context, settings config.Config, m *metrics, connections *gate, bound *listeners) error {
+func (s *server) listenSockets(ctx context.Context, settings config.Config, m *metrics, connections *gate.Gate, bound *listeners) error {
 	codecs := map[config.Codec]wire.Codec{}
 	for i, l := range settings.Socket.Listeners {
 		format, ok := wire.ParseFormat(string(l.Codec))
@@ -66,13 +75,17 @@ func (s *server) listenSockets(ctx context.Context, settings config.Config, m *m
 		if _, ok := codecs[l.Codec]; !ok {
 			codecs[l.Codec] = wire.NewCodec(format, settings.Bank.Decimals)
 		}
-		ln, err := socket.Listen(ctx, l.Address)
+		ln, err := socket.Listen(ctx, networkOf(l.Address), l.Address)
 		if err := bound.keep(fmt.Sprintf("socket.listeners[%d]", i), ln, err); err != nil {
 			return err
 		}
+		security, err := s.secure(ln, l.TLS, m)
+		if err != nil {
+			return fmt.Errorf("socket.listeners[%d].tls: %w", i, err)
+		}
 		s.socketDoors = append(s.socketDoors, socket.Listener{
-			Net: ln, Codec: codecs[l.Codec], Session: l.Session, AllowFrom: l.AllowFrom,
-			Principal: principalOf(l, ln, settings.Auth),
+			Net: ln, Codec: codecs[l.Codec], Session: l.Session, AllowFrom: l.AllowFrom, TLS: security,
+			Principal: principalOf(l, ln, settings.Auth), Certified: s.users.Certified,
 		})
 	}
 	s.sockets = socket.New(s.bank, socket.Options{
@@ -84,28 +97,52 @@ func (s *server) listenSockets(ctx context.Context, settings config.Config, m *m
 }
 
 // principalOf names who everyone on a socket listener is: the user whom the settings name; or, on loopback, the anonymous
-// principal, if the settings let it be; or nobody, but for what certificates say.
+// principal, if the settings let it be; or nobody. Where clients are asked for a certificate, nobody is anonymous.
 func principalOf(l config.SocketListener, ln net.Listener, auth config.Auth) string {
+	certified := l.TLS != nil && l.TLS.ClientCA != ""
 	switch {
 	case l.Principal != "":
 		return l.Principal
-	case auth.Anonymous == config.Loopback && onLoopback(ln):
+	case auth.Anonymous == config.Loopback && onLoopback(ln) && !certified:
 		return bank.AnonymousPrincipal
 	}
 	return ""
 }
 
-func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metrics, connections *gate, bound *listeners) error {
+// secure reads the TLS files of a listener, if it has any, and keeps them to be watched. What was there when the settings
+// were checked may not be any more.
+func (s *server) secure(ln net.Listener, files *config.TLS, m *metrics) (*tls.Config, error) {
+	if files == nil {
+		return nil, nil
+	}
+	address := ln.Addr().String()
+	identity, err := certs.Open(
+		certs.Files{Cert: files.Cert, Key: files.Key, ClientCA: files.ClientCA}, s.logger.With("listener", address),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errSettings, err)
+	}
+	s.identities = append(s.identities, identity)
+	m.gauge("tls_certificate_not_after_timestamp_seconds", "When a listener's certificate ends, in seconds since 1970.",
+		prometheus.Labels{"listener": address}, func() float64 { return float64(identity.NotAfter().Unix()) })
+	return identity.Config(), nil
+}
+
+func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metrics, connections *gate.Gate, bound *listeners) error {
 	if len(settings.MQTT.Listeners) == 0 {
 		return nil
 	}
 	for i, l := range settings.MQTT.Listeners {
-		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", l.Address)
+		ln, err := new(net.ListenConfig).Listen(ctx, networkOf(l.Address), l.Address)
 		if err := bound.keep(fmt.Sprintf("mqtt.listeners[%d]", i), ln, err); err != nil {
 			return err
 		}
+		security, err := s.secure(ln, l.TLS, m)
+		if err != nil {
+			return fmt.Errorf("mqtt.listeners[%d].tls: %w", i, err)
+		}
 		s.mqttDoors = append(s.mqttDoors, mqtt.Listener{
-			Net: ln, WebSocket: l.WebSocket, AllowFrom: l.AllowFrom, Origins: l.Origins,
+			Net: ln, WebSocket: l.WebSocket, AllowFrom: l.AllowFrom, Origins: l.Origins, TLS: security,
 		})
 	}
 	broker, err := mqtt.New(s.bank, mqtt.Options{
@@ -191,25 +228,16 @@ func (ls listeners) close() {
 	}
 }
 
+// networkOf returns the network to listen on: for 0.0.0.0 package net would listen on every IPv6 address too, which nobody has
+// asked for.
+func networkOf(address string) string {
+	if at, err := netip.ParseAddrPort(address); err == nil && at.Addr().Unmap().Is4() {
+		return "tcp4"
+	}
+	return "tcp"
+}
+
 func onLoopback(ln net.Listener) bool {
 	address, err := netip.ParseAddrPort(ln.Addr().String())
 	return err == nil && address.Addr().Unmap().IsLoopback()
 }
-
-// gate counts the connections of all doors together. Any goroutine may use it.
-type gate struct {
-	limit int64
-	open  atomic.Int64
-}
-
-// Enter takes a place, or reports that there is none. Whoever got one calls Leave once.
-func (g *gate) Enter() bool {
-	if g.open.Add(1) <= g.limit {
-		return true
-	}
-	g.open.Add(-1)
-	return false
-}
-
-// Leave gives the place back.
-func (g *gate) Leave() { g.open.Add(-1) }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -232,20 +231,20 @@ func (m *metrics) addBank() {
 	m.registry.MustRegister(m.bank.batches, m.bank.commits, m.bank.waiting, m.bank.yields)
 }
 
-// accessMetrics is the Observer of the registry of principals.
+// accessMetrics is what the registry of principals denies.
 type accessMetrics struct {
 	logins  *prometheus.CounterVec // by outcome
 	refused *prometheus.CounterVec // by transport and code
 }
 
 // Login counts a try to log in.
-func (a *accessMetrics) Login(_ netip.Addr, _ string, outcome access.Outcome) {
+func (a *accessMetrics) Login(outcome access.Outcome) {
 	a.logins.WithLabelValues(string(outcome)).Inc()
 }
 
 // Refused counts an operation that its principal may not do, or not so often.
-func (a *accessMetrics) Refused(op bank.Operation, code bank.Code) {
-	a.refused.WithLabelValues(op.Origin.Door.String(), code.String()).Inc()
+func (a *accessMetrics) Refused(door bank.Door, code bank.Code) {
+	a.refused.WithLabelValues(door.String(), code.String()).Inc()
 }
 
 // reloadMetrics tells of the settings' reloads.

@@ -14,17 +14,21 @@ import (
 	"time"
 
 	"gateway/access"
+	"gateway/certs"
 	"gateway/config"
 )
 
-// reloader takes in, at a SIGHUP, what of the settings may change while the gateway serves: the users.
+// reloader takes in, at a SIGHUP, what of the settings may change while the gateway serves: the users, and
+// what is in the TLS files.
 type reloader struct {
-	read    func() (config.Config, error) // the settings anew; a config.Problems tells all that is wrong
-	served  config.Config                 // what the rest of the gateway was started with
-	users   *access.Registry
-	revoke  func(lost func(principal string) bool) // ends what those have open
-	metrics *reloadMetrics
-	logger  *slog.Logger
+	read   func() (config.Config, error) // the settings anew; a config.Problems tells all that is wrong
+	served config.Config                 // what the rest of the gateway was started with
+	users  *access.Registry
+	revoke func(lost func(principal string) bool) // ends what those have open
+	// certificates are those of the listeners.
+	certificates []*certs.Identity
+	metrics      *reloadMetrics
+	logger       *slog.Logger
 }
 
 // run reloads at each SIGHUP until ctx ends.
@@ -44,20 +48,15 @@ func (r *reloader) run(ctx context.Context) {
 
 // reload takes the settings in, or leaves everything as it is and says why.
 func (r *reloader) reload() {
-	settings, err := r.read()
-	var lost map[string]bool
+	settings, lost, err := r.take()
 	if err == nil {
-		var users []access.User
-		if users, err = usersOf(settings.Auth.Users); err == nil {
-			lost, err = r.users.Replace(users)
-		}
+		r.revoke(func(principal string) bool { return lost[principal] })
 	}
 	r.metrics.done(err == nil, time.Now())
 	if err != nil {
 		r.refuse(err)
 		return
 	}
-	r.revoke(func(principal string) bool { return lost[principal] })
 	attributes := []any{"users", len(settings.Auth.Users), "lost_something", slices.Sorted(maps.Keys(lost))}
 	if waiting := changed(r.served, settings); len(waiting) > 0 {
 		attributes = append(attributes, "only_at_a_restart", strings.Join(waiting, " "))
@@ -65,14 +64,32 @@ func (r *reloader) reload() {
 	r.logger.Info("settings reloaded", attributes...)
 }
 
+// take takes the settings in, the users last, and returns who has lost something.
+func (r *reloader) take() (settings config.Config, lost map[string]bool, err error) {
+	if settings, err = r.read(); err != nil {
+		return settings, nil, err
+	}
+	users, err := usersOf(settings.Auth.Users)
+	if err != nil {
+		return settings, nil, err
+	}
+	for _, certificate := range r.certificates {
+		if err := certificate.Reload(); err != nil { // it was in order a moment ago; the old one stays in use
+			return settings, nil, err
+		}
+	}
+	lost, err = r.users.Replace(users)
+	return settings, lost, err
+}
+
 // refuse says what is wrong with settings that were not taken in.
 func (r *reloader) refuse(err error) {
 	var problems config.Problems
 	if !errors.As(err, &problems) {
-		r.logger.Error("settings not reloaded; the users are as before", "err", err)
+		r.logger.Error("settings not reloaded", "err", err)
 		return
 	}
-	r.logger.Error("settings not reloaded; the users are as before", "problems", len(problems))
+	r.logger.Error("settings not reloaded", "problems", len(problems))
 	for _, problem := range problems {
 		r.logger.Error("settings", "problem", problem.String())
 	}

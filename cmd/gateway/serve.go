@@ -27,9 +27,9 @@ Exits otherwise: 65 the journal is damaged, 70 a write or sync failed, 73
 another process has the directory, 75 a passing fault outside, such as an
 address in use, 78 the settings are wrong.
 
-SIGHUP reads the settings again: the users of auth.users change at once, and
-who has lost a right loses its connections. Settings with a problem change
-nothing.
+SIGHUP reads the settings and the TLS files again: the users of auth.users
+change at once, and who has lost a right loses its connections. Settings with
+a problem change nothing.
 
 Examples:
 
@@ -53,7 +53,7 @@ func serveCommand() command {
 				if _, chosen := env.getenv("GOMAXPROCS"); !chosen {
 					defer journal.AddProcessors()()
 				}
-				reread := func() (config.Config, error) { return readSettings(env, *file) }
+				reread := func() (config.Config, error) { return config.Load(*file, env.getenv) }
 				if err := serve(ctx, settings, reread, logger, env.stdout); err != nil {
 					code := exitCode(err)
 					logger.Error("failed", "err", err, "exit", code)
@@ -131,7 +131,7 @@ func serve(ctx context.Context, settings config.Config, again reread, logger *sl
 func serveStorage(
 	ctx context.Context, settings config.Config, again reread, kept *storage, m *metrics, logger *slog.Logger, stdout io.Writer,
 ) error {
-	users, err := newRegistry(settings, m)
+	users, err := newRegistry(settings, m, logger)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errSettings, err)
 	}
@@ -145,7 +145,8 @@ func serveStorage(
 	}
 	s.start(ctx)
 	go (&reloader{
-		read: again, served: settings, users: users, revoke: s.revoke, metrics: &m.reload, logger: logger,
+		read: again, served: settings, users: users, revoke: s.revoke, certificates: s.identities, metrics: &m.reload,
+		logger: logger,
 	}).run(ctx)
 	logger.Info("serving", "addresses", strings.TrimSpace(s.addresses()))
 	if _, err := fmt.Fprintf(stdout, "ready%s\n", s.addresses()); err != nil {

@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"gateway/access"
 	"gateway/bank"
 	"gateway/bank/journal"
+	"gateway/certs"
 	"gateway/transport/mqtt"
 	"gateway/transport/socket"
 )
@@ -29,10 +31,12 @@ type server struct {
 	socketDoors []socket.Listener
 	broker      *mqtt.Server
 	mqttDoors   []mqtt.Listener
+	identities  []*certs.Identity // of the listeners that have TLS
 	admin       *http.Server
 	adminDoor   net.Listener // nil: off
 
 	closeDoors, stopCommitter context.CancelFunc
+	watching                  sync.WaitGroup // the identities
 
 	committed chan struct{} // closed when the committer has ended, with commitErr set
 	commitErr error
@@ -95,6 +99,9 @@ func (s *server) start(ctx context.Context) {
 	if len(s.mqttDoors) > 0 {
 		s.open(func() error { return s.broker.Serve(doors, s.mqttDoors) })
 	}
+	for _, identity := range s.identities {
+		s.watching.Go(func() { identity.Run(doors) })
+	}
 	s.adminEnd = make(chan error, 1)
 	if s.adminDoor != nil {
 		go func() { s.adminEnd <- s.admin.Serve(s.adminDoor) }()
@@ -110,6 +117,7 @@ func (s *server) open(serve func() error) {
 
 // revoke ends the connections of those who have lost something.
 func (s *server) revoke(lost func(principal string) bool) {
+	s.sockets.Revoke(lost)
 	if s.broker != nil {
 		s.broker.Revoke(lost)
 	}
@@ -147,6 +155,7 @@ func (s *server) stop(why error) error {
 	s.phase.Store(phaseStopping)
 	s.logger.Info("stopping")
 	s.closeDoors()
+	s.watching.Wait()
 	s.await(settleTimeout)
 	s.stopCommitter()
 	<-s.committed

@@ -370,6 +370,7 @@ func TestExitCode(t *testing.T) {
 		{fmt.Errorf("%w: %w", errListen, syscall.EADDRINUSE), exitPassing},
 		{fmt.Errorf("%w: %w", errListen, syscall.EADDRNOTAVAIL), exitPassing},
 		{errDoor, exitPassing},
+		{fmt.Errorf("listeners[0]: %w: %w", errSettings, os.ErrNotExist), exitSettings},
 		{errors.New("something else"), exitBroken},
 	} {
 		if got := exitCode(test.err); got != test.want {
@@ -381,8 +382,9 @@ func TestExitCode(t *testing.T) {
 // TestConnectionsAreCountedTogether gives the only place to a socket, so that the broker has none.
 func TestConnectionsAreCountedTogether(t *testing.T) {
 	settings := trialSettings()
+	settings.Socket.Listeners[0].Session = true
 	settings.Limits.Connections = 1
-	r := startTrial(t, bank.NewMemory(bank.Rules{}, time.Now), settings)
+	r := startTrial(t, bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now), settings)
 	dial := func(door string) net.Conn {
 		conn, err := net.Dial("tcp", r.address[door])
 		if err != nil {
@@ -394,8 +396,12 @@ func TestConnectionsAreCountedTogether(t *testing.T) {
 		}
 		return conn
 	}
-	greeting := make([]byte, 5)
-	if _, err := io.ReadFull(dial("socket"), greeting); err != nil || string(greeting) != "true\n" {
+	first := dial("socket")
+	if _, err := io.WriteString(first, trialDeposit); err != nil { // a client that is known keeps its place
+		t.Fatal(err)
+	}
+	greeting := make([]byte, len(`true`)+len("\n")+len(`{"status":true`))
+	if _, err := io.ReadFull(first, greeting); err != nil || string(greeting) != "true\n"+`{"status":true` {
 		t.Fatalf("greeted by %q, %v", greeting, err)
 	}
 	for _, door := range []string{"mqtt", "socket"} {
@@ -405,20 +411,5 @@ func TestConnectionsAreCountedTogether(t *testing.T) {
 	}
 	if got := r.fetch("/metrics"); !strings.Contains(got, `gateway_connections_rejected_total{reason="connections",transport="mqtt"} 1`) {
 		t.Error("the connection turned away by the broker was not counted")
-	}
-}
-
-func TestGate(t *testing.T) {
-	g := &gate{limit: 2}
-	for i, want := range []bool{true, true, false, false} {
-		if g.Enter() != want {
-			t.Errorf("entering %d times a gate of 2: %v", i+1, !want)
-		}
-	}
-	g.Leave()
-	for i, want := range []bool{true, false} {
-		if g.Enter() != want {
-			t.Errorf("entering %d times after one left: %v", i+1, !want)
-		}
 	}
 }

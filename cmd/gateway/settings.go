@@ -46,7 +46,7 @@ func configFlag(fs *flag.FlagSet) *string {
 
 // loadSettings reads the settings. When there are problems it prints them all to out, one per line, and reports false.
 func loadSettings(env *environment, out io.Writer, file string) (config.Config, bool) {
-	settings, err := readSettings(env, file)
+	settings, err := config.Load(file, env.getenv)
 	var problems config.Problems
 	switch {
 	case err == nil:
@@ -59,17 +59,4 @@ func loadSettings(env *environment, out io.Writer, file string) (config.Config, 
 		env.complain("%v", err)
 	}
 	return settings, false
-}
-
-// readSettings reads the settings and finds what this program cannot serve of them. A config.Problems is all that is wrong.
-func readSettings(env *environment, file string) (config.Config, error) {
-	settings, err := config.Load(file, env.getenv)
-	var problems config.Problems
-	if err != nil && !errors.As(err, &problems) {
-		return settings, err
-	}
-	if problems = append(problems, config.Unenforced(settings)...); len(problems) > 0 {
-		return settings, problems
-	}
-	return settings, nil
 }

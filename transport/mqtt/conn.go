@@ -17,12 +17,13 @@ import (
 // conn is one client's connection, as mochi sees it: a net.Conn whose Read gives whole packets that mochi is to deal with.
 // The others it deals with itself, on the goroutine that reads.
 type conn struct {
-	server *Server
-	wire   net.Conn
-	peer   netip.AddrPort
-	serial uint64 // no other connection has it
-	home   bool   // it came in by a listener on loopback
-	// certificate is what the client has shown, verified; nil when it was not asked.
+	server  *Server
+	wire    net.Conn
+	visitor *visitor // whose packets these are
+	peer    netip.AddrPort
+	serial  uint64 // no other connection has it
+	// certificate is the one that the client has shown and an authority of the listener's has signed, or nil. It is there
+	// before the CONNECT.
 	certificate *x509.Certificate
 	principal   string // who the client is, once it is known; guarded by server.mu until the session is there
 
@@ -62,9 +63,9 @@ type conn struct {
 	accepted atomic.Bool // CONNACK said yes
 }
 
-func newConn(s *Server, wire net.Conn) *conn {
+func newConn(s *Server, wire net.Conn, v *visitor) *conn {
 	c := &conn{
-		server: s, wire: wire, peer: peerOf(wire), serial: s.serials.Add(1), detached: make(chan struct{}),
+		server: s, wire: wire, visitor: v, peer: v.peer, serial: s.serials.Add(1), detached: make(chan struct{}),
 		buffer: make([]byte, firstBuffer), places: make(chan struct{}, s.options.InFlight), awake: make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -215,12 +216,12 @@ func (c *conn) giveUp(err error) error {
 	switch {
 	case !ours:
 	case c.session == nil && why == keepAliveTimeout:
-		c.server.options.Observer.Rejected(RejectedTimeout)
+		c.server.reject(c.peer, RejectedTimeout)
 	case c.session == nil && c.greeted:
-		c.server.options.Observer.Rejected(RejectedConnect)
+		c.server.reject(c.peer, RejectedConnect)
 		c.farewell(why)
 	default:
-		c.server.options.Observer.Rejected(RejectedPacket)
+		c.server.reject(c.peer, RejectedPacket)
 		c.farewell(why)
 	}
 	c.hangUp()

@@ -50,7 +50,7 @@ func (h *hook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 	case errors.Is(err, errStore):
 		why = serverUnavailable
 	}
-	h.server.options.Observer.Rejected(RejectedConnect)
+	h.server.reject(c.peer, RejectedConnect)
 	h.server.broker.SendConnack(cl, why.code(), false, nil)
 	return err
 }
@@ -76,6 +76,7 @@ func (h *hook) OnSessionEstablish(cl *mochi.Client, _ packets.Packet) {
 func (h *hook) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
 	c := connOf(cl)
 	c.fresh = true
+	c.visitor.settle()
 	c.accepted.Store(true)
 	c.writer.Go(func() {
 		defer h.server.contain(c)

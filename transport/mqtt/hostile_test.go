@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/gate"
 	"gateway/transport/mqtt"
 )
 
@@ -285,10 +286,9 @@ func TestAnnouncedBytesCostNoMemory(t *testing.T) {
 }
 
 func TestAllowFromAndTheGateAreAppliedBeforeAByte(t *testing.T) {
-	observer, gate := new(counts), new(turnstile)
-	gate.room.Store(1)
+	observer, places := new(counts), gate.New(gate.Limits{Connections: 1})
 	l := listen(t)
-	h := build(t, func(o *mqtt.Options) { o.Observer, o.Gate = observer, gate }, mqtt.Listener{
+	h := build(t, func(o *mqtt.Options) { o.Observer, o.Gate = observer, places }, mqtt.Listener{
 		Net: l, AllowFrom: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 	})
 	call(t, l.Addr().String()).gone(0)
@@ -305,11 +305,11 @@ func TestAllowFromAndTheGateAreAppliedBeforeAByte(t *testing.T) {
 	if err := h.stop(); err != nil {
 		t.Error(err)
 	}
-	if observer.rejected(mqtt.RejectedAddress) != 1 || observer.rejected(mqtt.RejectedConnections) < 1 || observer.open.Load() != 0 {
+	if observer.rejected(mqtt.RejectedAddress) != 1 || observer.rejected(gate.LimitConnections) < 1 || observer.open.Load() != 0 {
 		t.Errorf("rejected %v, %d open", observer.reasons, observer.open.Load())
 	}
-	if gate.room.Load() != 1 {
-		t.Errorf("the gate has room for %d", gate.room.Load())
+	if n := places.Open(); n != 0 {
+		t.Errorf("%d places were not given back", n)
 	}
 }
 
@@ -330,19 +330,6 @@ func TestOperationsAreObserved(t *testing.T) {
 		t.Errorf("observed %s", got)
 	}
 }
-
-// turnstile is a Gate for so many.
-type turnstile struct{ room atomic.Int64 }
-
-func (g *turnstile) Enter() bool {
-	if g.room.Add(-1) < 0 {
-		g.room.Add(1)
-		return false
-	}
-	return true
-}
-
-func (g *turnstile) Leave() { g.room.Add(1) }
 
 // counts is an Observer.
 type counts struct {

@@ -52,6 +52,10 @@ const (
 	firstBuffer = 1 << 10
 	// keptBuffer is the largest write buffer, in bytes, that is kept for the next write.
 	keptBuffer = 64 << 10
+	// tellEvery is how often one address is told of in the log for the same thing.
+	tellEvery = time.Minute
+	// toldOf is of how many addresses, and things, that is known.
+	toldOf = 4096
 	// webSocketMessages is how many messages of Options.Message bytes one WebSocket message may hold.
 	webSocketMessages = 4
 )
@@ -74,10 +78,10 @@ const (
 
 // Reasons that are given to [Observer.Rejected].
 const (
-	RejectedAddress     = "address"     // not in allow_from
-	RejectedConnections = "connections" // as many as there may be
-	RejectedOrigin      = "origin"      // a page that may not connect
-	RejectedTimeout     = "timeout"     // no whole CONNECT in time
-	RejectedConnect     = "connect"     // a CONNECT that is refused: its client id, will, credentials
-	RejectedPacket      = "packet"      // a packet that ends the connection
+	RejectedAddress = "address" // not in allow_from
+	RejectedTLS     = "tls"     // the handshake failed, or took too long
+	RejectedOrigin  = "origin"  // a page that may not connect
+	RejectedTimeout = "timeout" // no whole CONNECT in time
+	RejectedConnect = "connect" // a CONNECT that is refused: its client id, will, credentials
+	RejectedPacket  = "packet"  // a packet that ends the connection
 )

@@ -2,11 +2,11 @@ package mqtt
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 )
 
@@ -21,13 +21,14 @@ type door struct {
 	net.Listener
 	server *Server
 	allow  []netip.Prefix
-	home   bool            // on loopback
+	home   bool // on loopback
+	tls    *tls.Config
 	ctx    context.Context // ends when nobody more is admitted
 }
 
 // serveDoor serves one listener until ctx ends or the listener fails. Its connections may go on.
 func (s *Server) serveDoor(ctx context.Context, l Listener) error {
-	d := &door{Listener: l.Net, server: s, allow: l.AllowFrom, home: onLoopback(l.Net.Addr()), ctx: ctx}
+	d := &door{Listener: l.Net, server: s, allow: l.AllowFrom, home: onLoopback(l.Net.Addr()), tls: l.TLS, ctx: ctx}
 	closed := context.AfterFunc(ctx, func() { l.Net.Close() })
 	defer closed()
 	defer l.Net.Close()
@@ -41,7 +42,7 @@ func (s *Server) serveDoor(ctx context.Context, l Listener) error {
 		}
 		s.running.Go(func() {
 			defer wire.Close()
-			s.attend(wire, wire.(*visitor).since.Add(s.options.ReadTimeout))
+			s.attend(wire, wire.(*visitor))
 		})
 	}
 }
@@ -69,8 +70,8 @@ func (d *door) Accept() (net.Conn, error) {
 		if d.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil, err
 		}
-		if pause == 0 {
-			d.server.options.Logger.Warn("cannot accept connections", "address", d.Addr(), "err", err)
+		if held, ok := d.server.told.Pass(occurrence{what: "cannot accept connections"}); ok {
+			d.server.options.Logger.Warn("cannot accept connections", "address", d.Addr(), "err", err, "held_back", held)
 		}
 		pause = min(max(2*pause, firstPause), longPause)
 		timer := time.NewTimer(pause)
@@ -82,76 +83,8 @@ func (d *door) Accept() (net.Conn, error) {
 	}
 }
 
-// admit returns wire as a visitor, or closes it.
-func (d *door) admit(wire net.Conn) *visitor {
-	rejected := ""
-	if !d.allowed(peerOf(wire).Addr()) {
-		rejected = RejectedAddress
-	} else if !d.server.options.Gate.Enter() {
-		rejected = RejectedConnections
-	}
-	if rejected != "" {
-		wire.Close()
-		d.server.options.Observer.Rejected(rejected)
-		d.server.options.Logger.Debug("connection rejected", "peer", wire.RemoteAddr(), "reason", rejected)
-		return nil
-	}
-	d.server.options.Observer.Connection(true)
-	d.server.running.Add(1)
-	return &visitor{Conn: wire, door: d, server: d.server, since: time.Now()}
-}
-
-func (d *door) allowed(address netip.Addr) bool {
-	if len(d.allow) == 0 {
-		return true
-	}
-	for _, prefix := range d.allow {
-		if prefix.Contains(address) {
-			return true
-		}
-	}
-	return false
-}
-
 // onLoopback reports whether nobody on another machine can connect to a listener's address.
 func onLoopback(address net.Addr) bool {
 	tcp, ok := address.(*net.TCPAddr)
 	return ok && tcp.AddrPort().Addr().Unmap().IsLoopback()
-}
-
-// visitor is an admitted connection.
-type visitor struct {
-	net.Conn
-	door   *door
-	server *Server
-	since  time.Time
-	once   sync.Once
-}
-
-// Close counts the visitor out.
-func (v *visitor) Close() error {
-	err := v.Conn.Close()
-	v.once.Do(func() {
-		v.server.options.Observer.Connection(false)
-		v.server.options.Gate.Leave()
-		v.server.running.Done()
-	})
-	return err
-}
-
-// CloseWrite ends what is sent, where the transport can.
-func (v *visitor) CloseWrite() error {
-	if half, ok := v.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
-
-// visitorOf returns the admitted connection that wire is, or runs over.
-func visitorOf(wire net.Conn) *visitor {
-	if socket, ok := wire.(*webSocket); ok {
-		wire = socket.NetConn()
-	}
-	v, _ := wire.(*visitor)
-	return v
 }

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"gateway/bank"
@@ -30,6 +31,9 @@ func (c *conn) publish(p *packet) error {
 	}
 	var op bank.Operation
 	x.reply, x.judged = c.server.judge(c.session, &m, &op, &x.manner)
+	if code := x.reply.Code; x.judged && (code == bank.Malformed || code == bank.TooLarge) {
+		c.server.tell(slog.LevelInfo, "no operation", c.peer, "err", code.String()+": "+x.reply.Detail)
+	}
 	op.Principal = c.session.principal
 	op.Origin = bank.Origin{Door: bank.DoorMQTT, Peer: c.peer}
 	if c.session.begin(c, x, &op, m.dup == 1) {

@@ -72,7 +72,7 @@ func (s *Server) identify(c *conn, pk *packets.Packet) (string, error) {
 		}
 		user = principal // whoever shows two credentials must have both
 	} else if !connect.UsernameFlag && !connect.PasswordFlag {
-		if !s.options.Anonymous || !c.home {
+		if !s.options.Anonymous || !c.visitor.home {
 			return "", notAuthorized
 		}
 		return bank.AnonymousPrincipal, nil

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/gate"
+	"gateway/seldom"
 	"gateway/wire"
 
 	mochi "github.com/mochi-mqtt/server/v2"
@@ -23,13 +26,6 @@ type Bank interface {
 	Submit(ctx context.Context, op bank.Operation, done func(bank.Reply, error)) error
 }
 
-// Gate counts the connections of all doors together. Enter returns false when there may be no more; each Enter that
-// returned true is followed by one Leave.
-type Gate interface {
-	Enter() bool
-	Leave()
-}
-
 // Observer is told what happens. Its methods are called from many goroutines, the committer's among them, and must be
 // quick.
 type Observer interface {
@@ -37,7 +33,8 @@ type Observer interface {
 	Operation(kind bank.Kind, code bank.Code, took time.Duration)
 	// Connection reports that a connection was opened or closed.
 	Connection(opened bool)
-	// Rejected reports a connection that was refused or ended for one of the Rejected reasons.
+	// Rejected reports a connection that was refused or ended for one of the Rejected reasons, or for the limit of package
+	// gate that was reached.
 	Rejected(reason string)
 }
 
@@ -47,6 +44,8 @@ type Listener struct {
 	Net net.Listener
 	// WebSocket says that clients speak MQTT in WebSocket messages.
 	WebSocket bool
+	// TLS secures the connections; nil: none does. Its handshake is part of the time that ReadTimeout gives.
+	TLS *tls.Config
 	// AllowFrom are the addresses that may connect; none: all may. Others are closed before a byte is read or sent.
 	AllowFrom []netip.Prefix
 	// Origins are the pages that may connect to a WebSocket listener, as browsers write them ("https://bank.example:8443").
@@ -63,7 +62,7 @@ type Options struct {
 	Decimals        int    // of the bank's amounts
 	Anonymous       bool   // clients of listeners on loopback may act without credentials; nobody else may
 	Access          Access // who everybody else is; nil: nobody
-	Gate            Gate
+	Gate            *gate.Gate
 	Observer        Observer
 	Logger          *slog.Logger
 	ReadTimeout     time.Duration // from the connection to a whole CONNECT
@@ -87,6 +86,7 @@ type Server struct {
 	sessions registry
 	serials  atomic.Uint64
 	batches  sync.Pool // of *batch
+	told     *seldom.Events[occurrence]
 	running  sync.WaitGroup
 	draining atomic.Bool
 
@@ -108,7 +108,9 @@ func New(bank Bank, options Options) (*Server, error) {
 	if options.Sessions < 0 || options.PerPrincipal < 0 || options.Waiting < 0 || options.WaitingAll < 0 {
 		return nil, errors.New("mqtt: Sessions, PerPrincipal, Waiting or WaitingAll is not one")
 	}
-	s := &Server{bank: bank, options: options, conns: make(map[*conn]struct{})}
+	s := &Server{
+		bank: bank, options: options, told: seldom.New[occurrence](tellEvery, toldOf), conns: make(map[*conn]struct{}),
+	}
 	s.codecs = map[wire.Format]wire.Codec{
 		wire.JSON: wire.NewCodec(wire.JSON, options.Decimals), wire.Msgpack: wire.NewCodec(wire.Msgpack, options.Decimals),
 	}
@@ -168,7 +170,7 @@ func setDefaults(o *Options) {
 		o.Access = strangers{}
 	}
 	if o.Gate == nil {
-		o.Gate = open{}
+		o.Gate = gate.New(gate.Limits{})
 	}
 	if o.Observer == nil {
 		o.Observer = silent{}
@@ -272,12 +274,9 @@ func (s *Server) each(do func(*conn)) {
 	}
 }
 
-// attend serves one connection, on the goroutine that calls it, until it ends. The CONNECT must be there by deadline.
-func (s *Server) attend(wire net.Conn, deadline time.Time) {
-	c := newConn(s, wire)
-	if v := visitorOf(wire); v != nil {
-		c.home = v.door.home
-	}
+// attend serves a visitor, on the goroutine that calls it, until its connection ends. wire is where its packets are.
+func (s *Server) attend(wire net.Conn, v *visitor) {
+	c := newConn(s, wire, v)
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
@@ -288,9 +287,10 @@ func (s *Server) attend(wire net.Conn, deadline time.Time) {
 	}()
 	defer s.leave(c)
 	defer s.contain(c)
-	if wire.SetReadDeadline(deadline) != nil || s.draining.Load() {
+	if s.draining.Load() || v.secure() != nil {
 		return
 	}
+	c.certificate = v.certificate()
 	err := s.broker.EstablishConnection("", c)
 	s.options.Logger.Debug("connection ended", "peer", c.peer, "err", err)
 }
@@ -319,12 +319,6 @@ func (s *Server) leave(c *conn) {
 	s.sessions.detach(c.session, c.expiry)
 	close(c.detached)
 }
-
-// open is the Gate that lets everybody in.
-type open struct{}
-
-func (open) Enter() bool { return true }
-func (open) Leave()      {}
 
 // silent observes nothing.
 type silent struct{}

@@ -47,7 +47,7 @@ func (s *Server) serveWebSocket(ctx context.Context, d *door, origins []string) 
 // upgrade serves one WebSocket, on the goroutine of its HTTP request.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, upgrader *websocket.Upgrader, origins []string) {
 	if !originAllowed(r, origins) {
-		s.options.Observer.Rejected(RejectedOrigin)
+		s.rejectOrigin(r)
 		http.Error(w, "this page may not connect: its origin is not listed", http.StatusForbidden)
 		return
 	}
@@ -55,19 +55,15 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, upgrader *webso
 		http.Error(w, "connect a WebSocket of subprotocol mqtt", http.StatusBadRequest)
 		return
 	}
-	deadline := time.Now().Add(s.options.ReadTimeout)
 	socket, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		return // it has been answered
-	}
-	if v, ok := socket.NetConn().(*visitor); ok {
-		deadline = v.since.Add(s.options.ReadTimeout)
 	}
 	socket.SetReadLimit(int64(webSocketMessages * s.options.Message))
 	s.running.Add(1)
 	defer s.running.Done()
 	defer socket.Close()
-	s.attend(&webSocket{Conn: socket}, deadline)
+	s.attend(&webSocket{Conn: socket}, socket.NetConn().(*visitor))
 }
 
 func offersMQTT(r *http.Request) bool {

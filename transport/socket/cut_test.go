@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"gateway/bank"
+	"gateway/gate"
 	"gateway/transport/socket"
 	"gateway/wire"
 )
@@ -148,12 +149,16 @@ func TestGoneAround(t *testing.T) {
 // TestFlood: beyond the gate's places connections are closed before any byte, those inside are served, and a place given back
 // is free.
 func TestFlood(t *testing.T) {
-	inside := &gate{most: 8}
 	var log bytes.Buffer
-	s := start(t, setup{options: socket.Options{Gate: inside, Logger: slog.New(slog.NewTextHandler(&log, nil))}})
+	s := start(t, setup{session: true, options: socket.Options{
+		Gate: gate.New(gate.Limits{Connections: 8}), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	}})
 	var held []*peer
 	for range 8 {
-		held = append(held, dial(t, s.address))
+		p := dial(t, s.address)
+		p.send(balance)
+		p.expect(`{"status":true`) // it is known
+		held = append(held, p)
 	}
 	for range 500 {
 		p := connect(t, s.address)
@@ -163,15 +168,13 @@ func TestFlood(t *testing.T) {
 	}
 	for _, p := range held {
 		p.send(deposit)
-		if got := p.rest(); !strings.Contains(got, `"ok"`) {
-			t.Errorf("reply %q", got)
+		p.half()
+		if got := p.rest(); strings.Count(got, `"ok"`) != 2 {
+			t.Errorf("replies %q", got)
 		}
 	}
 	s.stop()
-	if n := inside.inside.Load(); n != 0 {
-		t.Errorf("%d places were not given back", n)
-	}
-	if n := len(s.seen.rejected); n != 500 || s.seen.rejected[0] != socket.RejectedConnections || s.seen.opened != 8 {
+	if n := len(s.seen.rejected); n != 500 || s.seen.rejected[0] != gate.LimitConnections || s.seen.opened != 8 {
 		t.Errorf("%d rejected, %d opened", n, s.seen.opened)
 	}
 	if n := strings.Count(log.String(), "connection rejected"); n != 1 {

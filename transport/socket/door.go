@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
 	"syscall"
-	"time"
 
 	"gateway/bank"
 	"gateway/wire"
@@ -31,7 +31,7 @@ type door struct {
 func newDoor(s *Server, l Listener) *door {
 	d := &door{
 		Server: s, listener: l, ack: l.Codec.Ack(), limit: min(s.options.Message, l.Codec.MaxMessage()),
-		readers: readers{conns: make(map[net.Conn]struct{})},
+		readers: readers{guests: make(map[*guest]struct{})},
 	}
 	d.visits.New = func() any { return newVisit(d.limit) }
 	d.outboxes.New = func() any { b := make([]byte, 0, sessionBytes); return &b }
@@ -40,74 +40,24 @@ func newDoor(s *Server, l Listener) *door {
 
 // accept admits connections until ctx ends, or until the listener is closed without that, which is an error.
 func (d *door) accept(ctx context.Context) error {
-	log := seldom{}
-	failed := failures{logger: d.options.Logger, log: log}
+	var failed failures
 	for {
 		conn, err := d.listener.Net.Accept()
 		switch {
 		case err == nil:
 			failed.end()
-			if reason := d.admit(ctx, conn); reason != "" {
-				conn.Close()
-				d.options.Observer.Rejected(reason)
-				if log.now(reason) {
-					d.options.Logger.Warn("connection rejected", "peer", conn.RemoteAddr(), "reason", reason)
-				}
-			}
+			d.admit(ctx, conn)
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accept on %v: %w", d.listener.Net.Addr(), err)
 		default:
-			failed.wait(ctx, err)
+			if held, ok := d.told.Pass(occurrence{what: "cannot accept connections"}); ok {
+				d.options.Logger.Warn("cannot accept connections", "err", err, "held_back", held)
+			}
+			failed.wait(ctx)
 		}
 	}
-}
-
-// admit starts to serve conn, or returns why it must not be.
-func (d *door) admit(ctx context.Context, conn net.Conn) (rejected string) {
-	peer := peerOf(conn)
-	if !d.allowed(peer.Addr()) {
-		return RejectedAddress
-	}
-	if !d.options.Gate.Enter() {
-		return RejectedConnections
-	}
-	d.options.Observer.Connection(true)
-	d.running.Go(func() {
-		if d.listener.Session {
-			d.serveSession(ctx, conn, peer)
-		} else {
-			d.serveOne(ctx, conn, peer)
-		}
-		conn.Close()
-		d.options.Observer.Connection(false)
-		d.options.Gate.Leave()
-	})
-	return ""
-}
-
-func (d *door) allowed(address netip.Addr) bool {
-	if len(d.listener.AllowFrom) == 0 {
-		return true
-	}
-	for _, prefix := range d.listener.AllowFrom {
-		if prefix.Contains(address) {
-			return true
-		}
-	}
-	return false
-}
-
-// peerOf returns the address of the other end, an IPv4 one as such and without a zone. It is invalid when conn is no TCP
-// connection; no prefix contains that.
-func peerOf(conn net.Conn) netip.AddrPort {
-	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	peer := tcp.AddrPort()
-	return netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())
 }
 
 // decode reads one operation from the front of b, where no space is. Other than the codec's, its ErrIncomplete promises that
@@ -127,12 +77,15 @@ func (d *door) decode(b []byte, op *bank.Operation) (n int, err error) {
 	return n, err
 }
 
-// submit hands op to the bank as the listener's principal. When it returns false, reply refuses op and done is never called.
-func (d *door) submit(ctx context.Context, op *bank.Operation, done func(bank.Reply, error)) (reply bank.Reply, ok bool) {
-	if d.listener.Principal == "" {
+// submit hands op to the bank as g's. When it returns false, reply refuses op and done is never called.
+func (d *door) submit(
+	ctx context.Context, g *guest, op *bank.Operation, done func(bank.Reply, error),
+) (reply bank.Reply, ok bool) {
+	if g.principal == "" {
 		return bank.Refusal(op, bank.Unauthorized), false
 	}
-	op.Principal = d.listener.Principal
+	op.Principal = g.principal
+	op.Origin = bank.Origin{Door: bank.DoorSocket, Peer: g.peer}
 	if err := d.bank.Submit(ctx, *op, done); err != nil {
 		return bank.Refusal(op, bank.CodeOf(err)), false
 	}
@@ -140,8 +93,10 @@ func (d *door) submit(ctx context.Context, op *bank.Operation, done func(bank.Re
 }
 
 // refuse returns the reply to bytes that were no operation; op is what could be read of one.
-func (d *door) refuse(peer netip.AddrPort, op *bank.Operation, err error) bank.Reply {
-	d.options.Logger.Debug("no operation", "peer", peer, "err", err)
+func (d *door) refuse(g *guest, op *bank.Operation, err error) bank.Reply {
+	if err != errStopping && err != errRevoked {
+		d.tell(slog.LevelInfo, "no operation", g.peer, "err", err.Error())
+	}
 	var fault *wire.Fault
 	if !errors.As(err, &fault) {
 		return bank.Refusal(op, bank.Malformed)
@@ -154,19 +109,33 @@ var (
 	errGone = errors.New("socket: the peer is gone")
 	// errStopping refuses what was not wholly read when the server was told to stop.
 	errStopping = &wire.Fault{Code: bank.Unavailable, Detail: "the server is stopping and has done nothing; ask again later"}
+	// errRevoked refuses what was not wholly read when the client lost its rights.
+	errRevoked = &wire.Fault{Code: bank.Unauthorized, Detail: "who asks is not known any more; nothing was done"}
 	// errCut refuses an operation that its client broke off.
 	errCut = &wire.Fault{Code: bank.Malformed, Detail: "the client's bytes ended before the operation did; send it whole"}
 )
 
+// ending returns why nothing more is to be read of g, or nil.
+func ending(ctx context.Context, g *guest) error {
+	switch {
+	case ctx.Err() != nil:
+		return errStopping
+	case g.revoked.Load():
+		return errRevoked
+	}
+	return nil
+}
+
 // unread returns the fault of a peer whose read failed with err when it had sent that many bytes of an operation.
-func (d *door) unread(ctx context.Context, err error, sent int) error {
+func (d *door) unread(ctx context.Context, g *guest, err error, sent int) error {
+	why := ending(ctx, g)
 	switch {
 	case !errors.Is(err, os.ErrDeadlineExceeded) && (sent == 0 || !errors.Is(err, io.EOF)):
 		return errGone
 	case errors.Is(err, io.EOF):
 		return errCut
-	case ctx.Err() != nil:
-		return errStopping
+	case why != nil:
+		return why
 	default:
 		return &wire.Fault{
 			Code:   bank.Malformed,
@@ -250,39 +219,4 @@ func (in *inbox) fill(conn net.Conn) error {
 		return nil // an error comes again
 	}
 	return err
-}
-
-// readers are the connections that read, so that stopping can end it.
-type readers struct {
-	mu      sync.Mutex // guards all below
-	conns   map[net.Conn]struct{}
-	stopped bool
-}
-
-// add reports whether conn may read; from then on stop ends its reading.
-func (r *readers) add(conn net.Conn) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.stopped {
-		r.conns[conn] = struct{}{}
-	}
-	return !r.stopped
-}
-
-// remove makes conn's read deadline its own again.
-func (r *readers) remove(conn net.Conn) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.conns, conn)
-}
-
-// stop makes every read fail at once, now and later. One who sets a read deadline between add and remove must look at the
-// context after that: it has ended before stop is called.
-func (r *readers) stop() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.stopped = true
-	for conn := range r.conns {
-		conn.SetReadDeadline(time.Unix(1, 0))
-	}
 }

@@ -2,14 +2,21 @@ package socket
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"gateway/bank"
+	"gateway/gate"
+	"gateway/seldom"
 	"gateway/wire"
 )
 
@@ -19,14 +26,6 @@ type Bank interface {
 	Submit(ctx context.Context, op bank.Operation, done func(bank.Reply, error)) error
 }
 
-// Gate counts the connections of all doors together. Any goroutine may call it.
-type Gate interface {
-	// Enter takes a place, or reports that there is none.
-	Enter() bool
-	// Leave gives a place back.
-	Leave()
-}
-
 // Observer is told what happens at the door. Any goroutine may call it; its methods must be quick.
 type Observer interface {
 	// Operation reports an answer: took is the time from the arrival of the operation to the end of its reply's write. kind is
@@ -34,14 +33,22 @@ type Observer interface {
 	Operation(kind bank.Kind, code bank.Code, took time.Duration)
 	// Connection reports that one was opened or closed.
 	Connection(opened bool)
-	// Rejected reports a connection that was closed before any byte, for one of the Rejected reasons.
+	// Rejected reports a connection that was closed before it was served, for one of the Rejected reasons, or for the limit
+	// of package gate that was reached.
 	Rejected(reason string)
 }
 
 // Why a connection was rejected.
 const (
-	RejectedAddress     = "address"     // the listener's AllowFrom does not name it
-	RejectedConnections = "connections" // the Gate has no place
+	RejectedAddress = "address" // the listener's AllowFrom does not name it
+	RejectedTLS     = "tls"     // the handshake failed, or took too long
+)
+
+const (
+	// tellEvery is how often one address is told of in the log for the same thing.
+	tellEvery = time.Minute
+	// toldOf is of how many addresses, and things, that is known.
+	toldOf = 4096
 )
 
 // Listener is one open door.
@@ -52,17 +59,23 @@ type Listener struct {
 	Session bool
 	// AllowFrom names the addresses that may connect; empty allows all.
 	AllowFrom []netip.Prefix
-	// Principal is who asks. When it is "", every operation is unauthorized.
+	// TLS secures the connections; nil: none does. The handshake has ReadTimeout, and the ack comes after it.
+	TLS *tls.Config
+	// Principal is who asks. When it is "", Certified says it, and without that every operation is unauthorized.
 	Principal string
+	// Certified returns who the client is that has shown a certificate, which TLS has verified, or that it is nobody's. It is
+	// asked once for a connection.
+	Certified func(*x509.Certificate) (principal string, ok bool)
 }
 
 // Options are the choices of a [Server]. Zero values are replaced by defaults, which for Gate, Observer and Logger are: no
 // bound, and silence.
 type Options struct {
-	Gate     Gate
+	Gate     *gate.Gate
 	Observer Observer
 	Logger   *slog.Logger
 	// ReadTimeout bounds the time from the ack to a whole operation; in a session, from an operation's first byte to its last.
+	// A handshake of TLS has as much before.
 	ReadTimeout time.Duration
 	// IdleTimeout bounds the time that a session may spend between operations with nothing in flight.
 	IdleTimeout time.Duration
@@ -96,12 +109,16 @@ const (
 type Server struct {
 	bank    Bank
 	options Options
+	told    *seldom.Events[occurrence]
+
+	mu    sync.Mutex         // guards doors
+	doors map[*door]struct{} // that are served
 }
 
 // New returns a Server. It starts nothing.
 func New(bank Bank, o Options) *Server {
 	if o.Gate == nil {
-		o.Gate = open{}
+		o.Gate = gate.New(gate.Limits{})
 	}
 	if o.Observer == nil {
 		o.Observer = silent{}
@@ -121,13 +138,17 @@ func New(bank Bank, o Options) *Server {
 	if o.InFlight <= 0 {
 		o.InFlight = DefaultInFlight
 	}
-	return &Server{bank: bank, options: o}
+	return &Server{
+		bank: bank, options: o, told: seldom.New[occurrence](tellEvery, toldOf), doors: make(map[*door]struct{}),
+	}
 }
 
 // Listen opens a TCP listener that suits Serve: its queue is as long as the system allows, Nagle's algorithm is off, and so
 // are keep-alive probes, which cost four calls per connection and find nothing that Serve's deadlines do not.
-func Listen(ctx context.Context, address string) (net.Listener, error) {
-	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", address)
+//
+// The network is one of package net, such as "tcp4".
+func Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for sockets: %w", err)
 	}
@@ -144,6 +165,14 @@ func (s *Server) Serve(ctx context.Context, l Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d := newDoor(s, l)
+	s.mu.Lock()
+	s.doors[d] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.doors, d)
+	}()
 	d.running.Go(func() {
 		<-ctx.Done()
 		if err := l.Net.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -157,11 +186,17 @@ func (s *Server) Serve(ctx context.Context, l Listener) error {
 	return err
 }
 
-// open is a Gate without bound.
-type open struct{}
-
-func (open) Enter() bool { return true }
-func (open) Leave()      {}
+// Revoke ends the connections whose principal gone names: nothing more is read of them, what was accepted is answered, and
+// one that owes an operation is told that it is unauthorized. It returns at once. Connections that come later are asked
+// anew who they are, so whoever decides that must have changed its mind before.
+func (s *Server) Revoke(gone func(principal string) bool) {
+	s.mu.Lock()
+	doors := slices.Collect(maps.Keys(s.doors))
+	s.mu.Unlock()
+	for _, d := range doors {
+		d.readers.revoke(gone)
+	}
+}
 
 // silent observes nothing.
 type silent struct{}

@@ -3,8 +3,6 @@ package socket
 import (
 	"context"
 	"errors"
-	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -23,8 +21,7 @@ const sessionBytes = 16 << 10
 // taken, the reader does, and reads no more.
 type session struct {
 	*door
-	conn   net.Conn
-	peer   netip.AddrPort
+	guest  *guest
 	places []*place // made at first use
 
 	taken atomic.Uint64 // places ever taken; the reader counts. Number n is places[n%len]
@@ -40,6 +37,7 @@ type session struct {
 	op      bank.Operation
 	arrived time.Time // the last bytes
 	partial time.Time // when the first byte of an operation was there that is not yet whole; zero without one
+	known   bool      // its place at the gate was kept
 
 	// The writer's.
 	patience time.Duration // what is left of it with a peer that does not read
@@ -55,31 +53,31 @@ type place struct {
 }
 
 // serveSession sends the ack and answers operations until the peer has enough, or ctx ends.
-func (d *door) serveSession(ctx context.Context, conn net.Conn, peer netip.AddrPort) {
+func (d *door) serveSession(ctx context.Context, g *guest) {
 	s := &session{
-		door: d, conn: conn, peer: peer, places: make([]*place, d.options.InFlight), since: time.Now(),
+		door: d, guest: g, places: make([]*place, d.options.InFlight), since: time.Now(),
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		in: newInbox(max(d.limit+1, sessionBytes)), patience: writeTimeout,
 	}
-	conn.SetWriteDeadline(s.since.Add(writeTimeout))
-	if !d.readers.add(conn) {
+	g.SetWriteDeadline(s.since.Add(writeTimeout))
+	if !d.readers.add(g) {
 		return
 	}
-	_, err := conn.Write(d.ack)
+	_, err := g.Write(d.ack)
 	if err != nil {
-		d.readers.remove(conn)
+		d.readers.remove(g)
 		return
 	}
 	var writer sync.WaitGroup
 	writer.Go(func() { s.write(ctx) })
 	s.read(ctx)
-	d.readers.remove(conn)
+	d.readers.remove(g)
 	s.ended.Store(true)
 	signal(s.wake)
 	writer.Wait()
 	if s.patience > 0 {
-		conn.SetDeadline(time.Now().Add(lingerTimeout))
-		hangUp(conn, s.in.b)
+		g.SetDeadline(time.Now().Add(lingerTimeout))
+		hangUp(g.Conn, s.in.b)
 	}
 }
 
@@ -90,19 +88,23 @@ func (s *session) read(ctx context.Context) {
 			<-s.room // only the reader takes places, so what is free stays free
 		}
 		n, err := s.next(ctx)
+		if err == nil && !s.known && s.guest.principal != "" {
+			if s.known = s.guest.place.Known(); !s.known {
+				return // it was given to another
+			}
+		}
 		if err == errGone {
 			return
 		}
 		p := s.take()
 		if err != nil {
-			p.settle(s, s.refuse(s.peer, &s.op, err))
+			p.settle(s, s.refuse(s.guest, &s.op, err))
 			if n == 0 {
 				return // where the next operation begins cannot be known
 			}
 			continue
 		}
-		s.op.Origin = bank.Origin{Door: bank.DoorSocket, Peer: s.peer}
-		if refused, ok := s.submit(ctx, &s.op, p.done); !ok {
+		if refused, ok := s.submit(ctx, s.guest, &s.op, p.done); !ok {
 			p.settle(s, refused)
 		}
 	}
@@ -146,10 +148,11 @@ func (s *session) next(ctx context.Context) (n int, err error) {
 	for {
 		s.skip(&s.in)
 		waiting := s.in.fresh()
+		why := ending(ctx, s.guest)
 		switch {
-		case ctx.Err() != nil && len(waiting) > 0:
-			return 0, errStopping
-		case ctx.Err() != nil:
+		case why != nil && len(waiting) > 0:
+			return 0, why
+		case why != nil:
 			return 0, errGone
 		case len(waiting) > 0:
 			n, err := s.decode(waiting, &s.op)
@@ -165,7 +168,7 @@ func (s *session) next(ctx context.Context) (n int, err error) {
 	}
 }
 
-// fill reads once. It returns nil when there may be more to decode, or ctx has ended.
+// fill reads once. It returns nil when there may be more to decode, or there is a reason to end.
 func (s *session) fill(ctx context.Context) error {
 	now := time.Now()
 	begun := len(s.in.fresh()) > 0
@@ -176,17 +179,17 @@ func (s *session) fill(ctx context.Context) error {
 		}
 		deadline = s.partial.Add(s.options.ReadTimeout)
 	}
-	s.conn.SetReadDeadline(deadline)
-	if ctx.Err() != nil {
+	s.guest.SetReadDeadline(deadline)
+	if ending(ctx, s.guest) != nil {
 		return nil
 	}
-	err := s.in.fill(s.conn)
+	err := s.in.fill(s.guest.Conn)
 	s.arrived = time.Now()
 	switch {
 	case err == nil:
 		return nil
 	case begun:
-		return s.unread(ctx, err, len(s.in.fresh()))
+		return s.unread(ctx, s.guest, err, len(s.in.fresh()))
 	case errors.Is(err, os.ErrDeadlineExceeded) && s.arrived.Before(s.idleUntil(s.arrived)):
 		return nil // it was not idle for all that time
 	default:
@@ -231,7 +234,7 @@ func (s *session) flush(ctx context.Context) bool {
 		return false
 	}
 	if err := s.send(ctx, out); err != nil {
-		s.logUndelivered(s.peer, &s.place(first).reply, err)
+		s.logUndelivered(s.guest.peer, &s.place(first).reply, err)
 	}
 	now := time.Now()
 	for i := first; i < next; i++ {
@@ -254,8 +257,8 @@ func (s *session) send(ctx context.Context, out []byte) error {
 		return nil
 	}
 	began := time.Now()
-	s.conn.SetWriteDeadline(began.Add(s.patience))
-	_, err := s.conn.Write(out)
+	s.guest.SetWriteDeadline(began.Add(s.patience))
+	_, err := s.guest.Write(out)
 	if s.ended.Load() || ctx.Err() != nil {
 		s.patience -= time.Since(began)
 	}
@@ -263,7 +266,7 @@ func (s *session) send(ctx context.Context, out []byte) error {
 		s.patience = 0
 	}
 	if s.patience <= 0 {
-		s.conn.Close() // which ends the reader
+		s.guest.Close() // which ends the reader
 	}
 	return err
 }

@@ -2,8 +2,6 @@ package socket
 
 import (
 	"context"
-	"net"
-	"net/netip"
 	"time"
 
 	"gateway/bank"
@@ -36,45 +34,45 @@ func newVisit(limit int) *visit {
 
 // serveOne sends the ack, reads one operation, has it done and sends the reply, all on its own goroutine.
 //
-// Two deadlines are set, and no more: the absolute one of reading, which holds for the ack too, and the one of parting,
+// Behind a handshake two deadlines are set, and no more: the absolute one of reading, which holds for the ack too, and the one of parting,
 // which holds for the reply and for what the peer sends after it.
-func (d *door) serveOne(ctx context.Context, conn net.Conn, peer netip.AddrPort) {
-	conn.SetDeadline(time.Now().Add(d.options.ReadTimeout))
-	if !d.readers.add(conn) {
+func (d *door) serveOne(ctx context.Context, g *guest) {
+	g.SetDeadline(time.Now().Add(d.options.ReadTimeout))
+	if !d.readers.add(g) {
 		return
 	}
 	v := d.visits.Get().(*visit)
 	defer d.visits.Put(v)
-	fault := d.readOne(ctx, conn, v)
-	d.readers.remove(conn)
+	fault := d.readOne(ctx, g, v)
+	d.readers.remove(g)
 	if fault == errGone {
 		return
 	}
 	arrived := time.Now()
-	d.answer(ctx, v, fault, peer)
+	d.answer(ctx, g, v, fault)
 	v.out = d.listener.Codec.AppendReply(v.out[:0], &v.reply)
-	conn.SetDeadline(time.Now().Add(lingerTimeout))
-	_, err := conn.Write(v.out)
+	g.SetDeadline(time.Now().Add(lingerTimeout))
+	_, err := g.Write(v.out)
 	d.options.Observer.Operation(v.op.Kind, v.reply.Code, time.Since(arrived))
 	if err != nil {
-		d.logUndelivered(peer, &v.reply, err)
+		d.logUndelivered(g.peer, &v.reply, err)
 		return
 	}
-	if fault != nil || unreadBytes(conn, v.in.b) {
-		hangUp(conn, v.in.b)
+	if fault != nil || unreadBytes(g.Conn, v.in.b) {
+		hangUp(g.Conn, v.in.b)
 	}
 }
 
 // readOne sends the ack and reads until v.op is the one operation that the peer has sent, and all that it has sent. Otherwise
 // it returns the *wire.Fault that refuses what came, or errGone.
-func (d *door) readOne(ctx context.Context, conn net.Conn, v *visit) error {
-	if _, err := conn.Write(d.ack); err != nil {
+func (d *door) readOne(ctx context.Context, g *guest, v *visit) error {
+	if _, err := g.Write(d.ack); err != nil {
 		return errGone
 	}
 	v.in.r, v.in.w, v.op = 0, 0, bank.Operation{}
 	for {
-		if err := v.in.fill(conn); err != nil {
-			return d.unread(ctx, err, len(v.in.fresh()))
+		if err := v.in.fill(g.Conn); err != nil {
+			return d.unread(ctx, g, err, len(v.in.fresh()))
 		}
 		d.skip(&v.in)
 		if len(v.in.fresh()) == 0 {
@@ -90,18 +88,20 @@ func (d *door) readOne(ctx context.Context, conn net.Conn, v *visit) error {
 				return errTrailing
 			}
 		}
+		if err == nil && g.principal != "" && !g.place.Known() {
+			return errGone // its place was given to another
+		}
 		return err
 	}
 }
 
 // answer sets v.reply: to the refusal of fault, if there is one, or to the bank's.
-func (d *door) answer(ctx context.Context, v *visit, fault error, peer netip.AddrPort) {
+func (d *door) answer(ctx context.Context, g *guest, v *visit, fault error) {
 	if fault != nil {
-		v.reply = d.refuse(peer, &v.op, fault)
+		v.reply = d.refuse(g, &v.op, fault)
 		return
 	}
-	v.op.Origin = bank.Origin{Door: bank.DoorSocket, Peer: peer}
-	if refused, ok := d.submit(ctx, &v.op, v.done); !ok {
+	if refused, ok := d.submit(ctx, g, &v.op, v.done); !ok {
 		v.reply = refused
 		return
 	}

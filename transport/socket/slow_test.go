@@ -131,7 +131,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 		l.dial(t)
 		<-time.After(5 * time.Second)
 		synctest.Wait()
-		if n := s.gate.inside.Load(); n != 0 {
+		if n := s.gate.Open(); n != 0 {
 			t.Errorf("%d connections", n)
 		}
 		s.stop()
@@ -145,7 +145,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 		p.send(deposit)
 		<-time.After(time.Second)
 		synctest.Wait()
-		if n := s.gate.inside.Load(); n != 0 {
+		if n := s.gate.Open(); n != 0 {
 			t.Errorf("%d connections", n)
 		}
 		s.stop()
@@ -172,7 +172,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 		go io.Copy(io.Discard, honest)
 		<-time.After(5 * time.Second)
 		synctest.Wait()
-		if n := s.gate.inside.Load(); n != 1 {
+		if n := s.gate.Open(); n != 1 {
 			t.Errorf("%d connections, not the honest one", n)
 		}
 		honest.Close()

@@ -2,19 +2,21 @@ package socket_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"gateway/bank"
+	"gateway/gate"
 	"gateway/transport/socket"
 	"gateway/wire"
 )
@@ -32,15 +34,19 @@ type setup struct {
 	nobody  bool // no principal
 	allow   []netip.Prefix
 	options socket.Options
+
+	tls       *tls.Config
+	certified func(*x509.Certificate) (string, bool)
 }
 
 // served is a running server.
 type served struct {
 	address string
 	memory  *bank.Memory // nil when setup named an engine or a bank
-	gate    *gate        // nil when setup named one
-	seen    *observer    // nil when setup named one
-	stop    func()       // ends Serve and waits for it
+	gate    *gate.Gate
+	seen    *observer // nil when setup named one
+	server  *socket.Server
+	stop    func() // ends Serve and waits for it
 }
 
 // clock is the time of every entry, so that replies are the same in every run.
@@ -65,28 +71,32 @@ func start(t testing.TB, o setup) *served {
 		o.net = listen(t)
 	}
 	if o.options.Gate == nil {
-		s.gate = &gate{}
-		o.options.Gate = s.gate
-		t.Cleanup(func() {
-			if n := s.gate.inside.Load(); n != 0 {
-				t.Errorf("%d places at the gate were not given back", n)
-			}
-		})
+		o.options.Gate = gate.New(gate.Limits{})
 	}
+	s.gate = o.options.Gate
+	t.Cleanup(func() {
+		if n := s.gate.Open(); n != 0 {
+			t.Errorf("%d places at the gate were not given back", n)
+		}
+	})
 	if o.options.Observer == nil {
 		s.seen = &observer{}
 		o.options.Observer = s.seen
 	}
 	s.address = o.net.Addr().String()
-	l := socket.Listener{Net: o.net, Codec: o.codec, Session: o.session, AllowFrom: o.allow, Principal: bank.AnonymousPrincipal}
+	l := socket.Listener{
+		Net: o.net, Codec: o.codec, Session: o.session, AllowFrom: o.allow, Principal: bank.AnonymousPrincipal,
+		TLS: o.tls, Certified: o.certified,
+	}
 	if o.nobody {
 		l.Principal = ""
 	}
+	s.server = socket.New(o.bank, o.options)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := socket.New(o.bank, o.options).Serve(ctx, l); err != nil {
+		if err := s.server.Serve(ctx, l); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	}()
@@ -136,28 +146,12 @@ func sumsToZero(t testing.TB, m *bank.Memory) {
 
 func listen(t testing.TB) net.Listener {
 	t.Helper()
-	l, err := socket.Listen(context.Background(), "127.0.0.1:0")
+	l, err := socket.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
-
-// gate counts places.
-type gate struct {
-	inside atomic.Int64
-	most   int64 // 0: no bound
-}
-
-func (g *gate) Enter() bool {
-	if n := g.inside.Add(1); g.most > 0 && n > g.most {
-		g.inside.Add(-1)
-		return false
-	}
-	return true
-}
-
-func (g *gate) Leave() { g.inside.Add(-1) }
 
 // observer remembers what it is told.
 type observer struct {

@@ -1,0 +1,171 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gateway/certs"
+	"gateway/gate"
+)
+
+// visitor is an admitted connection. Until its client is known, no read waits past until, whatever deadline it is given: an
+// HTTP server or a WebSocket between would begin anew with every step.
+type visitor struct {
+	net.Conn // a *certs.Conn where the listener has TLS
+	server   *Server
+	home     bool // it came in by a listener on loopback
+	peer     netip.AddrPort
+	place    *gate.Place
+	until    time.Time
+	known    atomic.Bool
+	failed   sync.Once // the handshake
+	gone     sync.Once
+}
+
+// admit returns wire as a visitor, or closes it.
+func (d *door) admit(wire net.Conn) *visitor {
+	s, peer := d.server, peerOf(wire)
+	if !d.allowed(peer.Addr()) {
+		wire.Close()
+		s.reject(peer, RejectedAddress)
+		return nil
+	}
+	place, full := s.options.Gate.Enter(peer.Addr(), func(limit string) {
+		wire.Close()
+		s.reject(peer, limit)
+	})
+	if full != "" {
+		wire.Close()
+		s.reject(peer, full)
+		return nil
+	}
+	s.options.Observer.Connection(true)
+	s.running.Add(1)
+	v := &visitor{
+		Conn: wire, server: s, home: d.home, peer: peer, place: place, until: time.Now().Add(s.options.ReadTimeout),
+	}
+	if d.tls != nil {
+		v.Conn = certs.Server(wire, d.tls)
+	}
+	v.Conn.SetDeadline(v.until)
+	return v
+}
+
+func (d *door) allowed(address netip.Addr) bool {
+	if len(d.allow) == 0 {
+		return true
+	}
+	for _, prefix := range d.allow {
+		if prefix.Contains(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// secure makes the handshake of TLS, where there is one and it has not been made.
+func (v *visitor) secure() error {
+	conn, ok := v.Conn.(*certs.Conn)
+	if !ok {
+		return nil
+	}
+	err := conn.Handshake()
+	if err == nil || errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	v.failed.Do(func() {
+		v.server.reject(v.peer, RejectedTLS)
+		conn.CloseWrite() // and let the alert arrive, which tells the client why
+		conn.SetReadDeadline(time.Now().Add(farewellTime))
+		io.CopyN(io.Discard, conn, farewellBytes)
+	})
+	return err
+}
+
+// certificate returns the one that the client has shown in the handshake and an authority has signed, or nil.
+func (v *visitor) certificate() *x509.Certificate {
+	if conn, ok := v.Conn.(*certs.Conn); ok {
+		return conn.Certificate()
+	}
+	return nil
+}
+
+// settle says that the client is known.
+func (v *visitor) settle() {
+	v.known.Store(true)
+	v.place.Known() // if it is not, the connection is closed already
+}
+
+// Read makes the handshake first.
+func (v *visitor) Read(p []byte) (int, error) {
+	if err := v.secure(); err != nil {
+		return 0, err
+	}
+	return v.Conn.Read(p)
+}
+
+// SetReadDeadline sets an earlier deadline than until, or one after the client is known.
+func (v *visitor) SetReadDeadline(t time.Time) error {
+	if !v.known.Load() && (t.IsZero() || t.After(v.until)) {
+		t = v.until
+	}
+	return v.Conn.SetReadDeadline(t)
+}
+
+// SetDeadline sets both deadlines.
+func (v *visitor) SetDeadline(t time.Time) error {
+	return errors.Join(v.SetReadDeadline(t), v.SetWriteDeadline(t))
+}
+
+// Close counts the visitor out.
+func (v *visitor) Close() error {
+	err := v.Conn.Close()
+	v.gone.Do(func() {
+		v.server.options.Observer.Connection(false)
+		v.place.Leave()
+		v.server.running.Done()
+	})
+	return err
+}
+
+// CloseWrite ends what is sent, where the transport can.
+func (v *visitor) CloseWrite() error {
+	if half, ok := v.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// reject counts a connection that is not served, or no longer, and tells of it.
+func (s *Server) reject(peer netip.AddrPort, reason string) {
+	s.options.Observer.Rejected(reason)
+	s.tell(slog.LevelWarn, "connection rejected", peer, "reason", reason)
+}
+
+// rejectOrigin does so for a page, of which an HTTP server shows the request alone.
+func (s *Server) rejectOrigin(r *http.Request) {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	s.reject(netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port()), RejectedOrigin)
+}
+
+// occurrence is a thing that happens, and where it comes from.
+type occurrence struct {
+	from netip.Addr
+	what string
+}
+
+// tell logs what a peer did. The log hears of the same from one address once in tellEvery, and then how often it did not.
+func (s *Server) tell(level slog.Level, what string, peer netip.AddrPort, attribute, reason string) {
+	if held, ok := s.told.Pass(occurrence{gate.Network(peer.Addr()), what}); ok {
+		s.options.Logger.Log(context.Background(), level, what, "peer", peer, attribute, reason, "held_back", held)
+	}
+}
