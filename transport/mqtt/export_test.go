@@ -103,3 +103,10 @@ func ReasonOf(err error) byte {
 
 // ErrIncomplete is what Check says of a packet that is not all there.
 var ErrIncomplete = errIncomplete
+
+// Connections returns how many connections there are, before and after their CONNECT.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}

@@ -98,14 +98,29 @@ func (s *syncedBuffer) String() string {
 // build starts a house. When the test ends it must stop, with its book at zero and no goroutine left.
 func build(t testing.TB, change func(*mqtt.Options), more ...mqtt.Listener) *house {
 	t.Helper()
-	memory := bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)
-	return buildOn(t, &heldEngine{Memory: memory, entered: make(chan int, 1)}, change, more...)
+	return buildOn(t, newEngine(), change, more...)
+}
+
+func newEngine() *heldEngine {
+	return &heldEngine{Memory: bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now), entered: make(chan int, 1)}
 }
 
 // buildOn starts a house on an engine that another may have had before.
 func buildOn(t testing.TB, engine *heldEngine, change func(*mqtt.Options), more ...mqtt.Listener) *house {
 	t.Helper()
 	before := runtime.NumGoroutine()
+	plain, web := listen(t), listen(t)
+	h := open(t, engine, change, append(more, mqtt.Listener{Net: plain}, mqtt.Listener{
+		Net: web, WebSocket: true, Origins: []string{"https://bank.example"},
+	})...)
+	h.address, h.web = plain.Addr().String(), web.Addr().String()
+	t.Cleanup(func() { h.close(before) })
+	return h
+}
+
+// open starts a house with these doors only, which somebody must close.
+func open(t testing.TB, engine *heldEngine, change func(*mqtt.Options), doors ...mqtt.Listener) *house {
+	t.Helper()
 	h := &house{t: t, log: new(syncedBuffer), engine: engine}
 	h.banco = bank.New(h.engine, bank.Options{})
 	options := mqtt.Options{
@@ -119,12 +134,7 @@ func buildOn(t testing.TB, engine *heldEngine, change func(*mqtt.Options), more 
 		t.Fatal(err)
 	}
 	h.server = server
-	plain, web := listen(t), listen(t)
-	h.address, h.web = plain.Addr().String(), web.Addr().String()
-	h.stop = h.run(append(more, mqtt.Listener{Net: plain}, mqtt.Listener{
-		Net: web, WebSocket: true, Origins: []string{"https://bank.example"},
-	}))
-	t.Cleanup(func() { h.close(before) })
+	h.stop = h.run(doors)
 	return h
 }
 
