@@ -109,13 +109,18 @@ func (r *reader) checkTopic(path, topic string) {
 		r.problem(path, "must be one topic, without the wildcards + and #, not %s", r.quote(path, topic))
 	case strings.HasPrefix(topic, "$"):
 		r.problem(path, "must not begin with $, which is the broker's own")
-	case strings.ContainsFunc(topic, unicode.IsControl):
-		r.problem(path, "must not contain control characters")
+	case strings.ContainsFunc(topic, unfit):
+		r.problem(path, "must not contain control characters and non-characters, with which no client may publish")
 	case length > MaxTopicBytes:
 		r.problem(path, "must be at most %d bytes, with a client id of %d in it", MaxTopicBytes, idBytes)
 	case strings.Count(topic, "/") >= MaxTopicLevels:
 		r.problem(path, "must have at most %d levels", MaxTopicLevels)
 	}
+}
+
+// unfit reports whether r is a control character or a non-character.
+func unfit(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Noncharacter_Code_Point, r)
 }
 
 // within tells a value below low or above high.

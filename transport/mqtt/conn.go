@@ -39,6 +39,7 @@ type conn struct {
 	passing []byte // of the packet that mochi reads
 	greeted bool   // a CONNECT came
 	fresh   bool   // a whole packet came since the deadline was set
+	filters int    // of a SUBSCRIBE, that mochi has asked about
 	brimful bool   // the last read left no room: more is there than the buffer takes
 
 	// Set when the CONNECT is accepted.
@@ -117,6 +118,7 @@ func (c *conn) take(p *packet) error {
 		}
 		return err
 	case packets.Subscribe:
+		c.filters = 0
 		err = checkSubscribe(p, c.level)
 	case packets.Unsubscribe:
 		err = checkUnsubscribe(p, c.level)

@@ -90,7 +90,7 @@ func (h *hook) OnDisconnect(cl *mochi.Client, _ error, _ bool) { connOf(cl).ende
 // OnACLCheck says whether a client may subscribe. No PUBLISH reaches mochi.
 func (h *hook) OnACLCheck(cl *mochi.Client, filter string, write bool) bool {
 	c := connOf(cl)
-	if write || c.session == nil || !filterAllowed(filter, c.session.own) {
+	if c.filters++; write || c.session == nil || c.filters > maxFilters || !filterAllowed(filter, c.session.own) {
 		return false
 	}
 	_, again := cl.State.Subscriptions.Get(filter)

@@ -127,25 +127,6 @@ func TestNobodyListensToOthers(t *testing.T) {
 	}
 }
 
-func TestTheNumberOfSubscriptionsIsBounded(t *testing.T) {
-	h := build(t, nil)
-	p, _ := enter(t, h.address, hello{id: "c"})
-	var filters [][]byte
-	for i := range 17 {
-		filters = append(filters, text(fmt.Sprint("bank/replies/c/", i)), []byte{1})
-	}
-	p.send(framed(tSubscribe<<4|2, []byte{0, 1}, withLength(5, nil), join(filters...)))
-	k := p.expect(tSuback)
-	for i, granted := range k.granted {
-		if want := map[bool]byte{true: 1, false: 0x87}[i < 16]; granted != want {
-			t.Errorf("filter %d: 0x%02x", i, granted)
-		}
-	}
-	if k := p.subscribe(2, "bank/replies/c/3", 0); k.granted[0] != 0 {
-		t.Errorf("a filter that is there could not be changed: %x", k.granted)
-	}
-}
-
 func TestPacketsThatEndTheConnection(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.Message = 1024 })
 	for _, c := range []struct {

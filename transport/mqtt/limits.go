@@ -7,11 +7,16 @@ import "time"
 const (
 	// maxClientID is the most bytes of a client id. Longer ones are refused at CONNECT.
 	maxClientID = 64
-	// maxTopic is the most bytes of a response topic or a topic filter. An operation with a longer response topic is
-	// too_large, a longer filter is refused.
+	// maxTopic is the most bytes of a topic of [Options], with the longest client id in it, of a response topic, and of a
+	// topic filter. An operation with a longer response topic is forbidden, a longer filter is refused.
 	maxTopic = 256
-	// maxLevels is the most levels of a topic filter. A deeper one is refused.
-	maxLevels = 16
+	// maxRootLevels is the most levels of a topic of [Options].
+	maxRootLevels = 8
+	// maxLevels is the most levels of a response topic or a topic filter: those of the replies topic, and as many below it. A
+	// deeper one is treated as one too long.
+	maxLevels = 2 * maxRootLevels
+	// maxFilters is the most filters of one SUBSCRIBE. Those behind them are refused.
+	maxFilters = 8
 	// maxCorrelation is the most bytes of correlation data. An operation with more is too_large.
 	maxCorrelation = 512
 	// maxSubscriptions is the most filters of one session. One more is refused.

@@ -66,7 +66,7 @@ func (s *Server) judge(client *session, m *publish, op *bank.Operation, how *man
 		reply.Detail = detail
 		return reply, true
 	}
-	foreign := m.answerTo && (len(m.responseTopic) > maxTopic || wild(m.responseTopic) || !below(m.responseTopic, client.own))
+	foreign := m.answerTo && !responseAllowed(m.responseTopic, client.own)
 	if foreign {
 		m.responseTopic = nil
 	}

@@ -218,25 +218,3 @@ func TestWhoIsNotSubscribedGetsTheAcknowledgementOnly(t *testing.T) {
 	p.ack(tPuback, 2, 0)
 	p.quiet()
 }
-
-func TestRetainedOperationsAreRefused(t *testing.T) {
-	h := build(t, nil)
-	p := listening(t, h.address, hello{id: "c"})
-	p.publish(note{qos: 1, id: 1, retain: 1, payload: deposit("1", 1)})
-	p.ack(tPuback, 1, 0x87)
-	if k := p.expect(tPublish); p.answer(k).Code != "forbidden" {
-		t.Errorf("%q", k.payload)
-	}
-	p.gone(0x9a)
-	p = listening(t, h.address, hello{id: "d", level: 4})
-	p.publish(note{qos: 1, id: 1, retain: 1, payload: deposit("1", 1)})
-	p.ack(tPuback, 1, 0)
-	if a, _ := p.reply(1); a.Code != "forbidden" {
-		t.Errorf("%+v", a)
-	}
-	if h.entries() != 0 {
-		t.Error("a retained operation was executed")
-	}
-	p.subscribe(2, "bank/replies/d", 1)
-	p.quiet() // nothing was retained
-}

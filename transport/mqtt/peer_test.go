@@ -53,6 +53,8 @@ type hello struct {
 	will       bool
 	lastWords  string // of the will
 	willFlags  byte
+	willTopic  string // default: bank/replies/alice
+	willAfter  uint32 // its delay, in seconds
 	user       string
 	password   string // default "secret"
 }
@@ -125,7 +127,14 @@ func (h hello) bytes() []byte {
 	body := [][]byte{text(name), {level, 0}, binary.BigEndian.AppendUint16(nil, h.keepAlive), withLength(level, h.properties), text(h.id)}
 	if h.will {
 		flags |= 4 | h.willFlags
-		body = append(body, withLength(level, nil), text("bank/replies/alice"), text(h.lastWords))
+		topic, delay := h.willTopic, []byte(nil)
+		if topic == "" {
+			topic = "bank/replies/alice"
+		}
+		if h.willAfter > 0 {
+			delay = property(0x18, h.willAfter)
+		}
+		body = append(body, withLength(level, delay), text(topic), text(h.lastWords))
 	}
 	if h.user != "" {
 		flags |= 0xc0

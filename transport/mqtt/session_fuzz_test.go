@@ -175,6 +175,16 @@ type duel struct {
 	reading  sync.WaitGroup
 }
 
+// duel plays a script.
+func (a *arena) duel(t *testing.T, b []byte) {
+	a.house.t, a.honest.t = t, t
+	a.honest.conn.SetDeadline(time.Now().Add(patience))
+	d := &duel{T: t, arena: a, script: b}
+	goroutines := runtime.NumGoroutine()
+	d.fight()
+	d.settle(goroutines)
+}
+
 // fight does what the script says.
 func (d *duel) fight() {
 	for steps := 0; len(d.script) > 0 && steps < mostSteps; steps++ {
@@ -427,12 +437,7 @@ func FuzzSession(f *testing.F) {
 		if a == nil {
 			a = newArena(t)
 		}
-		a.house.t, a.honest.t = t, t
-		a.honest.conn.SetDeadline(time.Now().Add(patience))
-		d := &duel{T: t, arena: a, script: b}
-		goroutines := runtime.NumGoroutine()
-		d.fight()
-		d.settle(goroutines)
+		a.duel(t, b)
 		if a.inputs++; a.inputs == arenaInputs || t.Failed() {
 			a.close(t)
 			a = nil

@@ -17,7 +17,7 @@ func checkTopics(operations, replies string) error {
 		return errors.New("mqtt: the operations topic is no topic name")
 	case strings.Count(replies, clientIDVariable) != 1:
 		return errors.New("mqtt: the replies topic needs " + clientIDVariable + " once")
-	case !topicName(strings.Replace(replies, clientIDVariable, "x", 1)):
+	case !topicName(strings.Replace(replies, clientIDVariable, strings.Repeat("x", maxClientID), 1)):
 		return errors.New("mqtt: the replies topic is no topic name")
 	case couldOwn(replies, operations):
 		return errors.New("mqtt: the operations topic would belong to a client's replies")
@@ -25,18 +25,31 @@ func checkTopics(operations, replies string) error {
 	return nil
 }
 
-// couldOwn reports whether some client id makes topic the client's own, or one below it.
+// couldOwn reports whether some client id, be it an empty one, makes topic the client's own, or one below it.
 func couldOwn(replies, topic string) bool {
 	levels := strings.SplitAfterN(topic, "/", strings.Count(replies, "/")+2)
 	top := strings.TrimSuffix(strings.Join(levels[:min(len(levels), strings.Count(replies, "/")+1)], ""), "/")
 	before, after, _ := strings.Cut(replies, clientIDVariable)
-	return len(top) > len(before)+len(after) && strings.HasPrefix(top, before) && strings.HasSuffix(top, after)
+	return len(top) >= len(before)+len(after) && strings.HasPrefix(top, before) && strings.HasSuffix(top, after)
 }
 
-// topicName reports whether messages may be published to the topic by us: no wildcards, and none of the broker's own.
+// topicName reports whether a topic can be one of [Options]: none of the broker's own, and one that a client can name.
 func topicName(topic string) bool {
-	return topic != "" && len(topic) <= maxTopic-maxClientID && topic[0] != '$' && utf8.ValidString(topic) &&
-		!strings.ContainsAny(topic, "+#\x00")
+	return topic != "" && shallow(topic, maxRootLevels) && topic[0] != '$' && utf8.ValidString(topic) &&
+		!strings.ContainsAny(topic, "+#") && !strings.ContainsFunc(topic, unfit)
+}
+
+// shallow reports whether a topic, or a filter, has at most maxTopic bytes and that many levels.
+func shallow[T string | []byte](topic T, levels int) bool {
+	if len(topic) > maxTopic {
+		return false
+	}
+	for i := range len(topic) {
+		if topic[i] == '/' {
+			levels--
+		}
+	}
+	return levels > 0
 }
 
 // ownTopic returns the replies topic of a client.
@@ -90,7 +103,12 @@ func wellFormed(filter string) bool {
 // filterAllowed reports whether the client with that replies topic may subscribe to a well-formed filter: to the topic or
 // below it, so that no wildcard reaches further.
 func filterAllowed(filter, own string) bool {
-	return len(filter) <= maxTopic && strings.Count(filter, "/") < maxLevels && below(filter, own)
+	return shallow(filter, maxLevels) && below(filter, own)
+}
+
+// responseAllowed reports whether the client with that replies topic may have a reply on topic: on its own or below it.
+func responseAllowed(topic []byte, own string) bool {
+	return below(topic, own) && !wild(topic) && shallow(topic, maxLevels)
 }
 
 // validClientID reports whether id is 1 to 64 of [A-Za-z0-9._:-].
