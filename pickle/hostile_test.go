@@ -193,10 +193,21 @@ func bombsOfFrames() []bomb {
 	}
 }
 
-// TestBombs refuses each with its first bad byte, and for good, whatever comes after.
-func TestBombs(t *testing.T) {
+// TestP1Bombs, TestP2Calls and TestP3Growth refuse each with its first bad byte, and for good, whatever comes after.
+func TestP1Bombs(t *testing.T) {
+	if n := len(bombs()); n < 38 {
+		t.Fatalf("only %d bombs", n)
+	}
+	refuseAll(t, slices.Concat(bombsOfPlaces(), bombsOfTexts(), bombsOfFrames()))
+}
+
+func TestP2Calls(t *testing.T) { refuseAll(t, bombsOfCalls()) }
+
+func TestP3Growth(t *testing.T) { refuseAll(t, slices.Concat(bombsOfGrowth(), bombsOfMemo())) }
+
+func refuseAll(t *testing.T, list []bomb) {
 	reader := pickle.NewReader(classes())
-	for _, b := range bombs() {
+	for _, b := range list {
 		t.Run(b.name, func(t *testing.T) {
 			refused := b.front + b.bad
 			for n := range len(refused) {
@@ -246,8 +257,8 @@ func TestRefusalTells(t *testing.T) {
 	}
 }
 
-// TestHostileCost holds every hostile message to 64 KiB of allocation and a millisecond.
-func TestHostileCost(t *testing.T) {
+// TestP1Cost holds every hostile message to its first 4 KiB, 64 KiB of allocation and a millisecond.
+func TestP1Cost(t *testing.T) {
 	const (
 		maxAlloc = 64 << 10
 		maxTime  = time.Millisecond
@@ -255,6 +266,10 @@ func TestHostileCost(t *testing.T) {
 	)
 	reader := pickle.NewReader(classes())
 	for name, message := range costly() {
+		_, _, whole := reader.Decode(message)
+		if _, _, err := reader.Decode(message[:min(len(message), pickle.MaxMessage)]); fmt.Sprint(err) != fmt.Sprint(whole) {
+			t.Errorf("%s: %v after %d bytes, %v after all %d", name, err, pickle.MaxMessage, whole, len(message))
+		}
 		best := time.Hour
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -321,10 +336,17 @@ func TestCostlyAreLegal(t *testing.T) {
 // allowed are the opcodes of the subset.
 const allowed = "(.NILJKMFGSTUVXBCcRt)d}subpgqh\x80\x81\x85\x86\x88\x89\x8a\x8b\x8c\x93\x94\x95"
 
-// TestOpcodes puts every byte where an opcode stands: first, in the middle, before the end. One that is not of the
-// subset is refused there; one that is, is not refused for its name.
-func TestOpcodes(t *testing.T) {
+// opcodes are all that CPython knows, as its pickletools lists them.
+const opcodes = "().012BCFGIJKLMNPQRSTUVX]abcdeghijlopqrstu}" +
+	"\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x90\x91\x92\x93\x94\x95\x96\x97\x98"
+
+// TestP2Opcodes puts every byte, the 68 opcodes among them, where an opcode stands: first, in the middle, before the end. One
+// that is not of the subset is refused there; one that is, is not refused for its name.
+func TestP2Opcodes(t *testing.T) {
 	reader := pickle.NewReader(classes())
+	if len(opcodes) != 68 || strings.Trim(allowed, opcodes) != "" {
+		t.Fatalf("%d opcodes; %q are allowed and none", len(opcodes), strings.Trim(allowed, opcodes))
+	}
 	for op := range 256 {
 		for _, front := range []string{"", newState, legal[:len(legal)-1]} {
 			message := []byte(front + string([]byte{byte(op)}))

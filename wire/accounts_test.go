@@ -30,7 +30,7 @@ func accountNames() []string {
 	)
 }
 
-func TestAccounts(t *testing.T) {
+func TestA3Accounts(t *testing.T) {
 	rule := regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}\z`)
 	names := accountNames()
 	if len(names) < 500 {

@@ -176,7 +176,8 @@ func (r *amountRow) pickle() []string {
 	return nil
 }
 
-func TestAmounts(t *testing.T) {
+// TestA1Amounts tries every row as JSON, as msgpack, as a pickled object and as a pickled map.
+func TestA1Amounts(t *testing.T) {
 	tried := make(map[wire.Format]int)
 	try := func(f wire.Format, r *amountRow, want bank.Amount, message string) {
 		tried[f]++
@@ -207,6 +208,8 @@ func TestAmounts(t *testing.T) {
 		}
 		for _, v := range r.pickle() {
 			try(wire.Pickle, &r, want, string(pickledObject("Deposito", attributes("1", "", v))))
+			legacy := pyDict([]attribute{{"id_pessoa", pyText("1")}, {"valor", v}})
+			try(wire.Pickle, &r, want, pyDict([]attribute{{"classe", pyText("Deposito")}, {"objeto", legacy}})+".")
 		}
 	}
 	for _, f := range formats() {

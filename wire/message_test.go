@@ -222,7 +222,7 @@ func pickleValue(d *json.Decoder, depth int) (string, bool) {
 }
 
 // Keys that another reader would take for the same are told apart or refused; encoding/json would take all of these.
-func TestJSONIsStrict(t *testing.T) {
+func TestP5JSONIsStrict(t *testing.T) {
 	for message, want := range map[string]string{
 		"{\"op\":\"balance\",\"account\":\"1\"}":                           "ok balance account=1",
 		" \t\r\n{ \"op\" :\n\"balance\" , \"account\"\t:\r\"1\" }":         "ok balance account=1",
@@ -245,6 +245,14 @@ func TestJSONIsStrict(t *testing.T) {
 		`{"op":"balance","account":"1","memo":"\u12g4"}`:                   "lost malformed",
 		`{"op":"balance","account":"1","memo":"\x"}`:                       "lost malformed",
 		`{"op":"balance","account":"1","memo":"\U0001"}`:                   "lost malformed",
+		`{"op":"balance","account":"1","account":"2"}`:                     "malformed",
+		`{"op":"balance","op":"balance","account":"1"}`:                    "malformed",
+		`{"op":"balance","account":"1","\u0061ccount":"1"}`:                "malformed",
+		`{"classe":"Saldo","objeto":{"id_pessoa":"1","id_pessoa":"2"}}`:    "malformed",
+		`{"OP":"balance","account":"1"}`:                                   "malformed",
+		`{"op":"balance","Account":"1"}`:                                   "malformed",
+		`{"op":"deposit","account":"1","AMOUNT":1}`:                        "malformed",
+		`{"classe":"Deposito","objeto":{"id_pessoa":"1","VALOR":20}}`:      "malformed",
 		`{'op':'balance'}`:                             "lost malformed",
 		`{op:"balance"}`:                               "lost malformed",
 		`{"op" "balance"}`:                             "lost malformed",

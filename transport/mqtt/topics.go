@@ -27,10 +27,21 @@ func checkTopics(operations, replies string) error {
 
 // couldOwn reports whether some client id, be it an empty one, makes topic the client's own, or one below it.
 func couldOwn(replies, topic string) bool {
-	levels := strings.SplitAfterN(topic, "/", strings.Count(replies, "/")+2)
-	top := strings.TrimSuffix(strings.Join(levels[:min(len(levels), strings.Count(replies, "/")+1)], ""), "/")
-	before, after, _ := strings.Cut(replies, clientIDVariable)
-	return len(top) >= len(before)+len(after) && strings.HasPrefix(top, before) && strings.HasSuffix(top, after)
+	levels := strings.Split(topic, "/")
+	for i, own := range strings.Split(replies, "/") {
+		if i == len(levels) {
+			return false
+		}
+		before, after, named := strings.Cut(own, clientIDVariable)
+		if !named && levels[i] != own {
+			return false
+		}
+		rest, begins := strings.CutPrefix(levels[i], before)
+		if named && !(begins && strings.HasSuffix(rest, after)) {
+			return false
+		}
+	}
+	return true
 }
 
 // topicName reports whether a topic can be one of [Options]: none of the broker's own, and one that a client can name.

@@ -40,7 +40,7 @@ func FuzzTopics(f *testing.F) {
 	seeds := [][3]string{
 		{"bank/replies/c/#", "bank/replies/c", "c"}, {"bank/replies/+", "bank/replies/d", "c"}, {"#", "bank/ops", "c"}, {"+/+/#", "a/b", "+"},
 		{"bank/replies/c/+/x", "bank/replies/c//x", "a/b"}, {"bank/ops", "bank/replies/{client_id}", "{client_id}"}, {"a/b", "{client_id}/x", "aZ09._:-"},
-		{"r/1/ops", "r/{client_id}", ""}, {"r//x", "r/{client_id}", "c"}, {"$SYS/#", "$share/g/{client_id}", "$"}, {"a\x00", "r/{client_id}\ufffe", "é"},
+		{"r/1/ops", "r/{client_id}", ""}, {"r//x", "r/{client_id}", "c"}, {"r/", "r/{client_id}", "c"}, {"r/axb/ops", "r/a{client_id}b", "c"}, {"$SYS/#", "$share/g/{client_id}", "$"}, {"a\x00", "r/{client_id}\ufffe", "é"},
 		{"a/b/c/d/e/f/g/h/i", "1/2/3/4/5/6/7/8/{client_id}", "c"}, {strings.Repeat("x", 257), strings.Repeat("x", 192) + "/{client_id}", strings.Repeat("c", 65)},
 		{strings.Repeat("x", 256), strings.Repeat("x", 191) + "/{client_id}", strings.Repeat("c", 64)}, {"#/", "+a", "c/"}, {"", "", ""},
 	}
