@@ -94,17 +94,20 @@ func TestSessionEnds(t *testing.T) {
 	}
 }
 
+// inEveryCodec is a deposit and a balance.
+var inEveryCodec = map[wire.Format][2]string{
+	wire.JSON:    {deposit, balance},
+	wire.Msgpack: {"\x83\xa2op\xa7deposit\xa7account\xa3ana\xa6amount\x14", "\x82\xa2op\xa7balance\xa7account\xa3ana"},
+	wire.Pickle: {
+		"\x80\x02}(X\x06\x00\x00\x00classeX\x08\x00\x00\x00DepositoX\x06\x00\x00\x00objeto}(X\x09\x00\x00\x00id_pessoaX\x03\x00\x00\x00ana" +
+			"X\x05\x00\x00\x00valorK\x14uu.",
+		"\x80\x02cdominio.Operacao\nSaldo\n)\x81}X\x09\x00\x00\x00id_pessoaX\x03\x00\x00\x00anasb.",
+	},
+}
+
 // TestSessionCodecs runs the same pipelined operations in every codec, cut at every byte into two writes.
 func TestSessionCodecs(t *testing.T) {
-	for format, pair := range map[wire.Format][2]string{
-		wire.JSON:    {deposit, balance},
-		wire.Msgpack: {"\x83\xa2op\xa7deposit\xa7account\xa3ana\xa6amount\x14", "\x82\xa2op\xa7balance\xa7account\xa3ana"},
-		wire.Pickle: {
-			"\x80\x02}(X\x06\x00\x00\x00classeX\x08\x00\x00\x00DepositoX\x06\x00\x00\x00objeto}(X\x09\x00\x00\x00id_pessoaX\x03\x00\x00\x00ana" +
-				"X\x05\x00\x00\x00valorK\x14uu.",
-			"\x80\x02cdominio.Operacao\nSaldo\n)\x81}X\x09\x00\x00\x00id_pessoaX\x03\x00\x00\x00anasb.",
-		},
-	} {
+	for format, pair := range inEveryCodec {
 		both := pair[0] + pair[1] + pair[0]
 		want := ""
 		for cut := range len(both) {

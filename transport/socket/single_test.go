@@ -104,14 +104,31 @@ func (c countingConn) Write(b []byte) (int, error) {
 	return c.TCPConn.Write(b)
 }
 
-func TestByteByByte(t *testing.T) {
-	s := start(t, setup{})
-	p := dial(t, s.address)
-	for i := range len(deposit) {
-		p.send(deposit[i : i+1])
-	}
-	if got := p.rest(); got != done20 {
-		t.Errorf("reply %q", got)
+// TestP4CutsAndTrailingBytes: an operation is the same in one write and byte by byte, and none with anything behind it.
+func TestP4CutsAndTrailingBytes(t *testing.T) {
+	for format, pair := range inEveryCodec {
+		ask := func(entries int, writes ...string) string {
+			s := start(t, setup{codec: wire.NewCodec(format, 2)})
+			p := connect(t, s.address)
+			for _, write := range writes {
+				p.send(write)
+			}
+			reply := p.rest()
+			s.stop()
+			if n := len(s.memory.Entries()); n != entries {
+				t.Errorf("%v in %d writes, the last %q: %d entries", format, len(writes), writes[len(writes)-1], n)
+			}
+			return reply
+		}
+		whole := ask(1, pair[0])
+		if bytes := ask(1, strings.Split(pair[0], "")...); bytes != whole {
+			t.Errorf("%v byte by byte: %q, not %q", format, bytes, whole)
+		}
+		for _, behind := range []string{"x", "\x00", pair[1], pair[0]} {
+			if refused := ask(0, pair[0]+behind); !strings.Contains(refused, "malformed") {
+				t.Errorf("%v with %q behind it: %q", format, behind, refused)
+			}
+		}
 	}
 }
 

@@ -1,0 +1,121 @@
+package bank_test
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"gateway/bank"
+)
+
+// extremes are amounts at the ends of what an amount, and what 64 bits, can be.
+func extremes() *rapid.Generator[int64] {
+	return rapid.OneOf(
+		rapid.Int64Range(1, 3), rapid.Int64Range(int64(bank.MaxAmount)-3, int64(bank.MaxAmount)+3), rapid.Int64Range(math.MinInt64, math.MinInt64+3),
+		rapid.Int64Range(math.MaxInt64-3, math.MaxInt64), rapid.Int64Range(-3, 0), rapid.Int64(),
+	)
+}
+
+// TestA2OverflowIsRefused moves the greatest amounts there are, and pays yields on them: each is done exactly, or refused with the
+// book as it was.
+func TestA2OverflowIsRefused(t *testing.T) {
+	most := big.NewInt(int64(bank.MaxAmount))
+	rapid.Check(t, func(t *rapid.T) {
+		engine := bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)
+		want := map[bank.Account]*big.Int{"a": new(big.Int), "b": new(big.Int)}
+		for i := range rapid.IntRange(1, 30).Draw(t, "operations") {
+			op := bank.Operation{Kind: bank.KindYield, Principal: bank.HousePrincipal, ID: fmt.Sprint("yield-", i), Memo: "1"}
+			if kind := rapid.IntRange(0, 3).Draw(t, "kind"); kind > 0 {
+				op = bank.Operation{
+					Kind: []bank.Kind{bank.KindDeposit, bank.KindWithdraw, bank.KindTransfer}[kind-1], Account: "a", Amount: bank.Amount(extremes().Draw(t, "amount")),
+				}
+				if op.Kind == bank.KindTransfer {
+					op.To = "b"
+				}
+			}
+			replies := make([]bank.Reply, 1)
+			if err := engine.Commit(t.Context(), []bank.Operation{op}, replies); err != nil {
+				t.Fatal(err)
+			}
+			after := afterwards(&op, want)
+			fits := after["a"].Sign() >= 0 && after["a"].Cmp(most) <= 0 && after["b"].Cmp(most) <= 0 && (op.Kind == bank.KindYield || op.Amount > 0 && op.Amount <= bank.MaxAmount)
+			if done := replies[0].Code == bank.OK; done && !fits {
+				t.Fatalf("%v of %d was done at %v", op.Kind, op.Amount, want)
+			} else if done {
+				want = after
+			} else if fits && (op.Kind != bank.KindYield || after["a"].Sign()+after["b"].Sign() > 0) {
+				t.Fatalf("%v of %d was refused %v at %v", op.Kind, op.Amount, replies[0].Code, want)
+			}
+			for account, balance := range want {
+				if got, _ := engine.Ledger().Balance(account); int64(got) != balance.Int64() {
+					t.Fatalf("%s has %d, want %d", account, got, balance)
+				}
+			}
+			if engine.Ledger().Sum() != 0 {
+				t.Fatalf("the book sums to %d", engine.Ledger().Sum())
+			}
+		}
+	})
+}
+
+// afterwards returns the balances that op would make without any bound.
+func afterwards(op *bank.Operation, before map[bank.Account]*big.Int) map[bank.Account]*big.Int {
+	a, b, x := new(big.Int).Set(before["a"]), new(big.Int).Set(before["b"]), big.NewInt(int64(op.Amount))
+	switch op.Kind {
+	case bank.KindYield:
+		a.Add(a, a)
+		b.Add(b, b)
+	case bank.KindDeposit:
+		a.Add(a, x)
+	default:
+		if a.Sub(a, x); op.Kind == bank.KindTransfer {
+			b.Add(b, x)
+		}
+	}
+	return map[bank.Account]*big.Int{"a": a, "b": b}
+}
+
+// TestA4OddTransfers: to oneself, to and from accounts that nobody opened, and to the house. There are no closed accounts.
+func TestA4OddTransfers(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		create   bool
+		from, to bank.Account
+		amount   bank.Amount
+		code     bank.Code
+		postings int
+	}{
+		{"to oneself, which moves nothing", true, "ana", "ana", 50, bank.OK, 2},
+		{"to oneself, more than there is", true, "ana", "ana", 51, bank.InsufficientFunds, 0},
+		{"to oneself, from an account that nobody opened", true, "new", "new", 1, bank.InsufficientFunds, 0},
+		{"to oneself, from none", false, "new", "new", 1, bank.AccountNotFound, 0},
+		{"to an account that nobody opened", true, "ana", "new", 50, bank.OK, 2},
+		{"to none", false, "ana", "new", 50, bank.AccountNotFound, 0},
+		{"from an account that nobody opened", true, "new", "ana", 1, bank.InsufficientFunds, 0},
+		{"from none", false, "new", "ana", 1, bank.AccountNotFound, 0},
+		{"to the house", true, "ana", bank.CashAccount, 1, bank.InvalidAccount, 0},
+		{"from the house", true, bank.CashAccount, "ana", 1, bank.InvalidAccount, 0},
+		{"from and to the house", true, bank.CashAccount, bank.YieldAccount, 1, bank.InvalidAccount, 0},
+	} {
+		engine := bank.NewMemory(bank.Rules{CreateAccounts: c.create}, time.Now)
+		ops := []bank.Operation{
+			{Kind: bank.KindOpen, Account: "ana"}, {Kind: bank.KindDeposit, Account: "ana", Amount: 50},
+			{Kind: bank.KindTransfer, Account: c.from, To: c.to, Amount: c.amount, ID: "odd"},
+		}
+		replies := make([]bank.Reply, len(ops))
+		if err := engine.Commit(t.Context(), ops, replies); err != nil {
+			t.Fatal(err)
+		}
+		entry, postings := engine.Entries()[len(engine.Entries())-1], 0
+		if entry.ID == "odd" {
+			postings = len(entry.Postings)
+		}
+		if replies[2].Code != c.code || postings != c.postings || engine.Ledger().Sum() != 0 {
+			t.Errorf("%s: %v with %d postings, want %v with %d; sum %d", c.name, replies[2].Code, postings, c.code, c.postings, engine.Ledger().Sum())
+		}
+	}
+}
