@@ -235,9 +235,47 @@ func TestNothingSleepsAndNoPackageInitialisesItself(t *testing.T) {
 	}
 }
 
-// TestArchitectureNamesTestsThatExist holds the table of promises to the tree; … stands for any letters.
+// TestArchitectureNamesTestsThatExist holds the table of promises to the tree.
 func TestArchitectureNamesTestsThatExist(t *testing.T) {
-	document, err := os.ReadFile("ARCHITECTURE.md")
+	if named := namedTests(t, "ARCHITECTURE.md", ""); named < 30 {
+		t.Fatalf("only %d tests are named", named)
+	}
+}
+
+// rows are the attacks that SECURITY.md has to speak of: from the first to the last of each letter.
+var rows = []struct {
+	letter      string
+	first, last int
+}{{"N", 6, 17}, {"X", 1, 8}, {"P", 1, 5}, {"A", 1, 4}}
+
+// pending marks a line of SECURITY.md whose tests are not there yet.
+const pending = "pending"
+
+// TestSecurityNamesTestsThatExist holds SECURITY.md to the tree: it has a line for each attack, with a test of that name, and the
+// tests that it names exist.
+func TestSecurityNamesTestsThatExist(t *testing.T) {
+	if named := namedTests(t, "SECURITY.md", pending); named < 30 {
+		t.Errorf("only %d tests are named", named)
+	}
+	document, err := os.ReadFile("SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		for n := r.first; n <= r.last; n++ {
+			row := fmt.Sprint(r.letter, n)
+			if !regexp.MustCompile("(?m)^\\| " + row + " \\|.*`Test" + row + `(\pL|…)`).Match(document) {
+				t.Errorf("no line about %s with a test of that name", row)
+			}
+		}
+	}
+}
+
+// namedTests checks that the tests that a document names exist, and returns how many it names; … stands for any letters. Lines with
+// the word besides are passed over, if there is one.
+func namedTests(t *testing.T, path, besides string) (count int) {
+	t.Helper()
+	document, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,15 +287,18 @@ func TestArchitectureNamesTestsThatExist(t *testing.T) {
 			}
 		}
 	}
-	all := strings.Join(names, "\n")
-	named := regexp.MustCompile("`((?:Test|Fuzz)[\\pL\\d]*…?[\\pL\\d]*)`").FindAllSubmatch(document, -1)
-	if len(named) < 30 {
-		t.Fatalf("only %d tests are named", len(named))
-	}
-	for _, match := range named {
-		pattern := "(?m)^" + strings.ReplaceAll(string(match[1]), "…", `[\pL\d]+`) + "$"
-		if !regexp.MustCompile(pattern).MatchString(all) {
-			t.Errorf("there is no test %s", match[1])
+	all, quoted := strings.Join(names, "\n"), regexp.MustCompile("`((?:Test|Fuzz)[\\pL\\d]*…?[\\pL\\d]*)`")
+	for line := range strings.Lines(string(document)) {
+		if besides != "" && strings.Contains(line, besides) {
+			continue
+		}
+		for _, match := range quoted.FindAllStringSubmatch(line, -1) {
+			count++
+			pattern := "(?m)^" + strings.ReplaceAll(match[1], "…", `[\pL\d]+`) + "$"
+			if !regexp.MustCompile(pattern).MatchString(all) {
+				t.Errorf("%s: there is no test %s", path, match[1])
+			}
 		}
 	}
+	return count
 }

@@ -211,7 +211,7 @@ func TestASilentSocketIsClosed(t *testing.T) {
 	wrong.gone(0)
 }
 
-func TestSilenceEndsAConnection(t *testing.T) {
+func TestN7SilenceEndsAConnection(t *testing.T) {
 	h := build(t, nil)
 	alive, _ := enter(t, h.address, hello{id: "alive", keepAlive: 1})
 	began := time.Now()

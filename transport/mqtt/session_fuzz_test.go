@@ -211,7 +211,7 @@ func (d *duel) connect() []byte {
 		h.properties = d.script.bytes()
 	}
 	if how&0x80 != 0 {
-		h.keepAlive, h.user = uint16(d.script.byte()), "honest"
+		h.keepAlive, h.user = uint16(d.script.byte()), "ana"
 	}
 	d.level = h.level
 	return h.bytes()

@@ -335,7 +335,7 @@ func TestATakeoverEndsTheFirstConnection(t *testing.T) {
 	}
 }
 
-func TestATakeoverDoesNotWaitForAStuckWrite(t *testing.T) {
+func TestN7ATakeoverDoesNotWaitForAStuckWrite(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.WriteTimeout = time.Minute })
 	stuck := listening(t, h.address, hello{id: "c"})
 	stuck.subscribe(2, "bank/replies/c", 0)
