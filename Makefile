@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 1
 
-.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture soak idle
+.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture soak idle attack
 
 check: fmt vet lint race powercut fuzz
 
@@ -35,6 +35,10 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package; \
 		done; \
 	done
+
+# attack makes the attacks of SECURITY.md, on loopback, and prints their figures.
+attack:
+	$(GO) test -count=1 -v -run '^Test[NXPA][0-9]' ./...
 
 # torture kills the real binary under load by both doors, KILLS times, and under devices whose MQTT sessions persist,
 # SESSION_KILLS times, and joins what clients were told with the journal.

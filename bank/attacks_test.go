@@ -15,8 +15,8 @@ import (
 // extremes are amounts at the ends of what an amount, and what 64 bits, can be.
 func extremes() *rapid.Generator[int64] {
 	return rapid.OneOf(
-		rapid.Int64Range(1, 3), rapid.Int64Range(int64(bank.MaxAmount)-3, int64(bank.MaxAmount)+3), rapid.Int64Range(math.MinInt64, math.MinInt64+3),
-		rapid.Int64Range(math.MaxInt64-3, math.MaxInt64), rapid.Int64Range(-3, 0), rapid.Int64(),
+		rapid.Int64Range(-3, 3), rapid.Int64Range(int64(bank.MaxAmount)-3, int64(bank.MaxAmount)+3), rapid.Int64(),
+		rapid.Int64Range(math.MinInt64, math.MinInt64+3), rapid.Int64Range(math.MaxInt64-3, math.MaxInt64),
 	)
 }
 
@@ -24,16 +24,15 @@ func extremes() *rapid.Generator[int64] {
 // book as it was.
 func TestA2OverflowIsRefused(t *testing.T) {
 	most := big.NewInt(int64(bank.MaxAmount))
+	kinds := []bank.Kind{bank.KindDeposit, bank.KindWithdraw, bank.KindTransfer, bank.KindYield}
 	rapid.Check(t, func(t *rapid.T) {
 		engine := bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)
 		want := map[bank.Account]*big.Int{"a": new(big.Int), "b": new(big.Int)}
 		for i := range rapid.IntRange(1, 30).Draw(t, "operations") {
 			op := bank.Operation{Kind: bank.KindYield, Principal: bank.HousePrincipal, ID: fmt.Sprint("yield-", i), Memo: "1"}
-			if kind := rapid.IntRange(0, 3).Draw(t, "kind"); kind > 0 {
-				op = bank.Operation{
-					Kind: []bank.Kind{bank.KindDeposit, bank.KindWithdraw, bank.KindTransfer}[kind-1], Account: "a", Amount: bank.Amount(extremes().Draw(t, "amount")),
-				}
-				if op.Kind == bank.KindTransfer {
+			if kind := rapid.SampledFrom(kinds).Draw(t, "kind"); kind != bank.KindYield {
+				op = bank.Operation{Kind: kind, Account: "a", Amount: bank.Amount(extremes().Draw(t, "amount"))}
+				if kind == bank.KindTransfer {
 					op.To = "b"
 				}
 			}
@@ -42,13 +41,13 @@ func TestA2OverflowIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			after := afterwards(&op, want)
-			fits := after["a"].Sign() >= 0 && after["a"].Cmp(most) <= 0 && after["b"].Cmp(most) <= 0 && (op.Kind == bank.KindYield || op.Amount > 0 && op.Amount <= bank.MaxAmount)
-			if done := replies[0].Code == bank.OK; done && !fits {
-				t.Fatalf("%v of %d was done at %v", op.Kind, op.Amount, want)
-			} else if done {
+			fits := after["a"].Sign() >= 0 && after["a"].Cmp(most) <= 0 && after["b"].Cmp(most) <= 0
+			fits = fits && (op.Kind == bank.KindYield || op.Amount > 0 && op.Amount <= bank.MaxAmount)
+			if done := replies[0].Code == bank.OK; done != fits {
+				t.Fatalf("%v of %d at %v: %v", op.Kind, op.Amount, want, replies[0].Code)
+			}
+			if fits {
 				want = after
-			} else if fits && (op.Kind != bank.KindYield || after["a"].Sign()+after["b"].Sign() > 0) {
-				t.Fatalf("%v of %d was refused %v at %v", op.Kind, op.Amount, replies[0].Code, want)
 			}
 			for account, balance := range want {
 				if got, _ := engine.Ledger().Balance(account); int64(got) != balance.Int64() {
@@ -115,7 +114,7 @@ func TestA4OddTransfers(t *testing.T) {
 			postings = len(entry.Postings)
 		}
 		if replies[2].Code != c.code || postings != c.postings || engine.Ledger().Sum() != 0 {
-			t.Errorf("%s: %v with %d postings, want %v with %d; sum %d", c.name, replies[2].Code, postings, c.code, c.postings, engine.Ledger().Sum())
+			t.Errorf("%s: %v with %d postings, want %v with %d", c.name, replies[2].Code, postings, c.code, c.postings)
 		}
 	}
 }

@@ -206,7 +206,8 @@ func (d *duel) fight() {
 // connect makes a CONNECT, with a will now and then.
 func (d *duel) connect() []byte {
 	how := d.script.byte()
-	h := hello{id: d.script.pick(fuzzIDs), level: 3 + how%3, stored: how&4 != 0, will: how&8 != 0, lastWords: "forged", willFlags: how & 0x30}
+	h := hello{id: d.script.pick(fuzzIDs), level: 3 + how%3, stored: how&4 != 0}
+	h.will, h.lastWords, h.willFlags = how&8 != 0, "forged", how&0x30
 	if h.level == 5 && how&0x40 != 0 {
 		h.properties = d.script.bytes()
 	}
@@ -246,7 +247,8 @@ func (d *duel) packet(step byte) []byte {
 // publish makes a PUBLISH, with a response topic and correlation data now and then.
 func (d *duel) publish(id uint16) []byte {
 	how := d.script.byte()
-	n := note{qos: how & 3, dup: how >> 2 & 1, retain: how >> 3 & 1, id: id, topic: d.script.pick(fuzzTopics), payload: d.script.pick(fuzzPayloads)}
+	n := note{qos: how & 3, dup: how >> 2 & 1, retain: how >> 3 & 1, id: id}
+	n.topic, n.payload = d.script.pick(fuzzTopics), d.script.pick(fuzzPayloads)
 	if d.level == 5 && how&0x10 != 0 {
 		n.properties = property(0x08, d.script.pick(fuzzTopics))
 	}
@@ -319,7 +321,7 @@ func (d *duel) listen(conn net.Conn, pongs chan<- struct{}) {
 			pongs <- struct{}{}
 		case tPublish:
 			topic := string(body[2 : 2+binary.BigEndian.Uint16(body)])
-			if !strings.HasPrefix(topic, "bank/replies/") || topic == "bank/replies/honest" || strings.HasPrefix(topic, "bank/replies/honest/") {
+			if !strings.HasPrefix(topic, "bank/replies/") || strings.HasPrefix(topic+"/", "bank/replies/honest/") {
 				d.Errorf("the attacker is sent a message on %q", topic)
 			}
 		default:
@@ -339,7 +341,8 @@ func (d *duel) operate() {
 	d.honest.publish(note{qos: 1, id: id, properties: property(0x09, correlation), payload: payload})
 	d.honest.ack(tPuback, id, 0)
 	a, k := d.honest.reply(1)
-	want := answer{Status: true, Msg: float64(d.deposits), Code: "ok", ID: fmt.Sprint("honest-", d.deposits), Balance: fmt.Sprint(d.deposits, ".00"), Seq: a.Seq}
+	want := answer{Status: true, Msg: float64(d.deposits), Code: "ok", ID: fmt.Sprint("honest-", d.deposits), Seq: a.Seq}
+	want.Balance = fmt.Sprint(d.deposits, ".00")
 	if a != want || k.topic != "bank/replies/honest" || k.properties[0x09] != correlation {
 		d.Fatalf("the honest client is answered %+v on %q for %v, want %+v for %v", a, k.topic, k.properties, want, correlation)
 	}
@@ -407,14 +410,17 @@ func duelScripts() (all [][]byte) {
 			}
 		}
 		for topic := range byte(len(fuzzTopics)) {
-			all = append(all, append(slices.Clone(hi), stepSubscribe, 1, 0, topic, 1, stepHonest, stepPublish, 1, 0x11, 0, 0, topic, stepHonest))
+			both := append(slices.Clone(hi), stepSubscribe, 1, 0, topic, 1, stepHonest)
+			all = append(all, append(both, stepPublish, 1, 0x11, 0, 0, topic, stepHonest))
 			all = append(all, append(slices.Clone(hi), stepPublish, 1, 2, topic, 0, stepAck, 1, 2, 0))
 		}
 		for id := range byte(len(fuzzIDs)) {
 			all = append(all, []byte{stepConnect, level | 4, id, stepHonest, stepConnect, level | 8, id, stepConnect, level, id})
 		}
 	}
-	for _, raw := range []string{"\x82\x06\x00\x01\x00\x00\x01a", "\x82\x0a\x00\x01\x00\x00\x05abcde", "\x10\xff\xff\xff\x7f", "\x30\xff\xff\xff\xff\x01"} {
+	for _, raw := range []string{
+		"\x82\x06\x00\x01\x00\x00\x01a", "\x82\x0a\x00\x01\x00\x00\x05abcde", "\x10\xff\xff\xff\x7f", "\x30\xff\xff\xff\xff\x01",
+	} {
 		all = append(all, append([]byte{stepConnect, 2, 0, stepRaw, 0, byte(len(raw))}, raw...))
 	}
 	kept := []byte{stepConnect, 2 | 4 | 0x40, 0, 5, 0x11, 0, 0, 0, 60, stepSubscribe, 1, 0, 1, 1}
