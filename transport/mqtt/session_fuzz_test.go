@@ -175,8 +175,8 @@ type duel struct {
 	reading  sync.WaitGroup
 }
 
-// duel plays a script.
-func (a *arena) duel(t *testing.T, b []byte) {
+// play lets an attacker do what a script says, and looks at what came of it.
+func (a *arena) play(t *testing.T, b []byte) {
 	a.house.t, a.honest.t = t, t
 	a.honest.conn.SetDeadline(time.Now().Add(patience))
 	d := &duel{T: t, arena: a, script: b}
@@ -443,7 +443,7 @@ func FuzzSession(f *testing.F) {
 		if a == nil {
 			a = newArena(t)
 		}
-		a.duel(t, b)
+		a.play(t, b)
 		if a.inputs++; a.inputs == arenaInputs || t.Failed() {
 			a.close(t)
 			a = nil
