@@ -5,7 +5,10 @@ import (
 	"io"
 )
 
-const readBytes = 1 << 20 // read at once
+const (
+	readBytes = 1 << 20  // read at once
+	tailBytes = 64 << 10 // by who follows a file that is being written
+)
 
 // Head returns the first n bytes of a file, or fewer when it has fewer.
 func Head(fsys FS, name string, n int) ([]byte, error) {
@@ -23,10 +26,11 @@ func Head(fsys FS, name string, n int) ([]byte, error) {
 }
 
 // Reader reads a file from one place to its end, with a bounded buffer that grows only for who peeks further. The file does
-// not grow for it: it ends where it ended when the Reader was made.
+// not grow for it: it ends where it ended when the Reader was made, or where [Reader.Extend] says.
 type Reader struct {
 	file   File
 	size   int64  // of the file
+	atOnce int64  // bytes
 	offset int64  // of the next byte
 	buf    []byte // what is read from offset on
 	spare  []byte // the whole buffer, of which buf is the end
@@ -38,10 +42,19 @@ func NewReader(file File, offset int64) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{file: file, size: size, offset: offset}, nil
+	return &Reader{file: file, size: size, atOnce: readBytes, offset: offset}, nil
 }
 
-// Size is that of the file.
+// NewTail returns a reader of a file that is being written: from that offset to end, and not a byte further, because what is
+// there may still change. It keeps less in memory than others do.
+func NewTail(file File, offset, end int64) *Reader {
+	return &Reader{file: file, size: end, atOnce: tailBytes, offset: offset}
+}
+
+// Extend moves the end: the bytes before it will not change any more.
+func (r *Reader) Extend(end int64) { r.size = end }
+
+// Size is that of the file, or of what may be read of it.
 func (r *Reader) Size() int64 { return r.size }
 
 // Offset is that of the next byte.
@@ -58,7 +71,7 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 	if len(r.buf) >= n {
 		return r.buf[:n], nil
 	}
-	want := int(min(int64(max(n, readBytes)), r.Left()))
+	want := int(min(max(int64(n), r.atOnce), r.Left()))
 	if cap(r.spare) < want {
 		grown := make([]byte, want)
 		copy(grown, r.buf)

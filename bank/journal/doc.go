@@ -3,7 +3,8 @@
 //
 // The files are segments, which hold the entries, snapshots, which spare a start the reading of all of them, and a mark,
 // which says how far the journal is known to be durable. Segments are never removed: they are the history. Every entry is
-// in a frame with its length, its checksum and the hash of the entry before; [Verify] reads them all and [Dump] tells them.
+// in a frame with its length, its checksum and the hash of the entry before; [Verify] reads them all, [Dump] tells them, and
+// [Engine.Follow] tells them as they come.
 //
 // # How a batch becomes durable
 //

@@ -83,6 +83,7 @@ type Engine struct {
 
 	state    sync.Mutex // guards all below
 	progress *sync.Cond // tells that they changed, or seq
+	durable  position   // after the last durable entry
 	failure  error      // why nothing is done any more
 	closed   bool
 }
@@ -166,7 +167,8 @@ func noSpaceReply(op *bank.Operation) bank.Reply {
 func (e *Engine) advance() {
 	e.state.Lock()
 	defer e.state.Unlock()
-	e.seq.Store(e.writer.end.seq)
+	e.durable = e.writer.end
+	e.seq.Store(e.durable.seq)
 	e.progress.Broadcast()
 }
 

@@ -267,6 +267,7 @@ func (e *Engine) openMarks(s *survey) error {
 // start sets the committer's part up and starts the work beside it.
 func (e *Engine) start(s *survey, file disk.File, capacity int64, newest *snapshotHeader) {
 	e.progress = sync.NewCond(&e.state)
+	e.durable = s.end
 	e.seq.Store(s.end.seq)
 	e.found = s
 	e.ahead = newPreparer(e.fsys, e.options.Inline, func(err error) error {

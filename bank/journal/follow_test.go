@@ -1,0 +1,264 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gateway/bank"
+	"gateway/bank/journal"
+	"gateway/disk/disktest"
+)
+
+// patience bounds every wait of these tests.
+const patience = 20 * time.Second
+
+// heard is what one follower was told.
+type heard struct {
+	entries []bank.Entry
+	hashes  [][32]byte
+	err     error
+}
+
+// follow follows an engine until there are entries up to last, and fails when one comes early or out of order.
+func follow(ctx context.Context, engine *journal.Engine, after, last uint64) *heard {
+	h := new(heard)
+	enough := errors.New("enough")
+	seq := after
+	h.err = engine.Follow(ctx, after, func(e *bank.Entry, hash [32]byte) error {
+		if seq++; e.Seq != seq || engine.Seq() < seq {
+			return fmt.Errorf("entry %d came for %d, %d are durable", e.Seq, seq, engine.Seq())
+		}
+		h.entries, h.hashes = append(h.entries, *e), append(h.hashes, hash)
+		h.entries[len(h.entries)-1].Postings = nil // they are the journal's again
+		if seq == last {
+			return enough
+		}
+		return nil
+	})
+	if h.err == enough {
+		h.err = nil
+	}
+	return h
+}
+
+// TestFollowersAreToldWhatTheDumpTells lets many follow from many places while the journal is written, over many segments and
+// beside its snapshots.
+func TestFollowersAreToldWhatTheDumpTells(t *testing.T) {
+	const last = 600
+	o := options()
+	o.SegmentBytes = journal.LeastSegmentBytes
+	dir := t.TempDir()
+	engine := open(t, dir, o)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var running sync.WaitGroup
+	afters := []uint64{0, 1, 7, 100, 250, 599}
+	all := make([]*heard, 0, 3*len(afters))
+	start := func() {
+		for _, after := range afters {
+			h := new(heard)
+			all = append(all, h)
+			running.Go(func() { *h = *follow(ctx, engine, after, last) })
+		}
+	}
+	start() // at the beginning, some from places that are not there yet
+	for i := 0; engine.Seq() < last; i++ {
+		ops := make([]bank.Operation, min(1+i%9, last-int(engine.Seq())))
+		for k := range ops {
+			ops[k] = deposit("a", bank.Amount(1+i), "")
+		}
+		commit(t, engine, ops...)
+		if i == 60 {
+			start()
+		}
+	}
+	start()
+	running.Wait()
+	closeEngine(t, engine)
+	want := new(heard)
+	report, err := journal.Dump(dir, func(e *bank.Entry, hash [32]byte) error {
+		want.entries, want.hashes = append(want.entries, *e), append(want.hashes, hash)
+		return nil
+	})
+	if err != nil || report.Segments < 10 {
+		t.Fatalf("%d segments, %v", report.Segments, err)
+	}
+	for i, h := range all {
+		after := afters[i%len(afters)]
+		if h.err != nil || len(h.entries) != int(last-after) {
+			t.Fatalf("follower %d after %d: %d entries, %v", i, after, len(h.entries), h.err)
+		}
+		for k := range h.entries {
+			got, truth := &h.entries[k], &want.entries[int(after)+k]
+			if got.Reply() != truth.Reply() || got.Account != truth.Account || h.hashes[k] != want.hashes[int(after)+k] {
+				t.Fatalf("follower %d after %d: %+v %x, want %+v %x", i, after, *got, h.hashes[k], *truth, want.hashes[int(after)+k])
+			}
+		}
+	}
+}
+
+// TestNothingIsToldBeforeItIsDurable fails the sync of a batch whose bytes are written. The batch before is told, that one is
+// not, and the reason is what ends the following; so it is for who comes later.
+func TestNothingIsToldBeforeItIsDurable(t *testing.T) {
+	o := options()
+	disk := disktest.New(1)
+	o.FS, o.Inline = disk, true
+	var failing atomic.Bool
+	disk.Before = func(op disktest.Op) error {
+		if op.Kind == disktest.Sync && failing.Load() {
+			return syscall.EIO
+		}
+		return nil
+	}
+	engine := open(t, "", o)
+	commit(t, engine, deposit("a", 1, ""), deposit("a", 2, ""))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	early := make(chan *heard, 1)
+	go func() { early <- follow(ctx, engine, 0, 99) }()
+	failing.Store(true)
+	if _, err := bankCommit(engine, deposit("a", 3, "")); !errors.Is(err, journal.ErrFailed) {
+		t.Fatalf("commit: %v", err)
+	}
+	for name, h := range map[string]*heard{"early": <-early, "late": follow(ctx, engine, 1, 99)} {
+		if told := map[string]int{"early": 2, "late": 1}[name]; len(h.entries) != told || !errors.Is(h.err, syscall.EIO) {
+			t.Errorf("%s: %d entries, %v", name, len(h.entries), h.err)
+		}
+	}
+	closeEngine(t, engine)
+}
+
+// TestAWaitingFollowerEnds with its context, and when the engine is closed.
+func TestAWaitingFollowerEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := options()
+		o.FS, o.Inline = disktest.New(1), true
+		engine := open(t, "", o)
+		commit(t, engine, deposit("a", 1, ""))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancelled, closed := new(heard), new(heard)
+		go func() { cancelled = follow(ctx, engine, 0, 99) }()
+		go func() { closed = follow(t.Context(), engine, 5, 99) }()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if !errors.Is(cancelled.err, context.Canceled) || len(cancelled.entries) != 1 || closed.err != nil {
+			t.Errorf("cancelled: %v, %v", cancelled, closed.err)
+		}
+		closeEngine(t, engine)
+		synctest.Wait()
+		if !errors.Is(closed.err, bank.ErrClosed) {
+			t.Errorf("closed: %v", closed.err)
+		}
+	})
+}
+
+// TestFollowEnds with the engine, and with an error of the visitor.
+func TestFollowEnds(t *testing.T) {
+	engine := open(t, t.TempDir(), options())
+	commit(t, engine, deposit("a", 1, ""), deposit("a", 2, ""))
+	ended := make(chan *heard, 1)
+	own := errors.New("mine")
+	if err := engine.Follow(context.Background(), 1, func(*bank.Entry, [32]byte) error { return own }); err != own {
+		t.Errorf("the visitor's error: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	within := make(chan struct{})
+	go func() {
+		h := new(heard)
+		h.err = engine.Follow(ctx, 1, func(*bank.Entry, [32]byte) error { close(within); return nil })
+		ended <- h
+	}()
+	<-within
+	closeEngine(t, engine)
+	if h := <-ended; !errors.Is(h.err, bank.ErrClosed) {
+		t.Errorf("closed: %v", h.err)
+	}
+	if h := follow(ctx, engine, 0, 1); !errors.Is(h.err, bank.ErrClosed) {
+		t.Errorf("after Close: %v", h.err)
+	}
+}
+
+// TestALateFollowerReadsOneSegment of a long journal, besides some headers, and one at its end reads nothing at all.
+func TestALateFollowerReadsOneSegment(t *testing.T) {
+	o := options()
+	disk := disktest.New(1)
+	o.FS, o.Inline, o.SegmentBytes = disk, true, journal.LeastSegmentBytes
+	engine := open(t, "", o)
+	const last = 500
+	for range last {
+		commit(t, engine, deposit("a", 1, ""))
+	}
+	closeEngine(t, engine)
+	engine = open(t, "", o)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	headers, bodies := 0, map[string]bool{}
+	disk.Before = func(op disktest.Op) error {
+		switch {
+		case op.Kind != disktest.Read:
+		case op.Offset == 0 && op.Bytes == 512:
+			headers++
+		default:
+			bodies[op.File] = true
+		}
+		return nil
+	}
+	segments := len(segmentsOf(disk))
+	for after := range uint64(last) {
+		headers = 0
+		clear(bodies)
+		if h := follow(ctx, engine, after, after+1); h.err != nil {
+			t.Fatalf("after %d: %v", after, h.err)
+		}
+		if len(bodies) > 2 || headers > 8 { // two when the segment before ends with the entry before
+			t.Errorf("after %d of %d segments: read %d headers and %v", after, segments, headers, bodies)
+		}
+	}
+	headers = 0
+	clear(bodies)
+	ended, stop := context.WithCancel(ctx)
+	stop()
+	follow(ended, engine, last, last+1)
+	if segments < 20 || headers+len(bodies) > 0 {
+		t.Errorf("%d segments; at the end: read %d headers and %v", segments, headers, bodies)
+	}
+	disk.Before = nil
+	closeEngine(t, engine)
+}
+
+// TestAFollowerFindsDamage where a byte has changed since it was written.
+func TestAFollowerFindsDamage(t *testing.T) {
+	o := options()
+	disk := disktest.New(1)
+	o.FS, o.Inline = disk, true
+	engine := open(t, "", o)
+	for range 100 {
+		commit(t, engine, deposit("a", 1, ""))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, name := range segmentsOf(disk)[:2] {
+		whole := disk.Bytes(name)
+		for _, at := range []int{20, 600, 1000} {
+			broken := append([]byte(nil), whole...)
+			broken[at] ^= 1
+			disk.Put(name, broken)
+			h := follow(ctx, engine, 0, 100)
+			damage := new(journal.DamageError)
+			if !errors.As(h.err, &damage) || damage.File != name {
+				t.Errorf("%s, byte %d: %v", name, at, h.err)
+			}
+		}
+		disk.Put(name, whole)
+	}
+	disk.Kill()
+}
