@@ -3,8 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +15,7 @@ import (
 	"gateway/bank"
 	"gateway/bank/journal"
 	"gateway/config"
+	"gateway/wire"
 )
 
 const verifyAbout = `It reads the journal in DIR, by default that of the settings, and changes
@@ -127,35 +126,12 @@ func explainJournal(env *environment, dir string, err error) int {
 	return exitRefused
 }
 
-// dumped is a line of `gateway journal dump`.
-type dumped struct {
-	Seq       uint64          `json:"seq"`
-	Time      time.Time       `json:"time"`
-	Kind      string          `json:"kind"`
-	Principal string          `json:"principal"`
-	ID        string          `json:"id"`
-	Code      string          `json:"code"`
-	Postings  []dumpedPosting `json:"postings"`
-	Memo      string          `json:"memo"`
-	Door      string          `json:"door"`
-	Peer      string          `json:"peer,omitempty"`
-	Hash      string          `json:"hash"`
-}
-
-type dumpedPosting struct {
-	Account bank.Account `json:"account"`
-	Amount  bank.Amount  `json:"amount"` // minor units
-}
-
 func dumpJournal(env *environment, dir string) int {
 	out := bufio.NewWriterSize(env.stdout, 1<<16)
-	lines := json.NewEncoder(out)
-	lines.SetEscapeHTML(false)
-	var line dumped
+	lines := wire.NewEntryEncoder(out)
 	var writeErr error
 	_, err := journal.Dump(dir, func(e *bank.Entry, hash [32]byte) error {
-		line.set(e, hash)
-		writeErr = lines.Encode(&line)
+		writeErr = lines.Encode(e, hash)
 		return writeErr
 	})
 	if writeErr == nil {
@@ -171,21 +147,4 @@ func dumpJournal(env *environment, dir string) int {
 		return explainJournal(env, dir, err)
 	}
 	return exitDone
-}
-
-// set makes the line tell e, keeping the memory of its postings.
-func (d *dumped) set(e *bank.Entry, hash [32]byte) {
-	*d = dumped{
-		Seq: e.Seq, Time: e.Time, Kind: e.Kind.String(), Principal: e.Principal, ID: e.ID, Code: e.Code.String(),
-		Postings: d.Postings[:0], Memo: e.Memo, Door: e.Origin.Door.String(), Hash: hex.EncodeToString(hash[:]),
-	}
-	if d.Postings == nil {
-		d.Postings = []dumpedPosting{}
-	}
-	if e.Origin.Peer.IsValid() {
-		d.Peer = e.Origin.Peer.String()
-	}
-	for _, p := range e.Postings {
-		d.Postings = append(d.Postings, dumpedPosting{p.Account, p.Amount})
-	}
 }

@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"gateway/bank"
+	"gateway/wire"
 )
 
 // openBook is the journal as the checks of TestTortureOfSessions read it.
 type openBook struct {
-	entries  []dumped
-	byMemo   map[string][]*dumped
+	entries  []wire.Entry
+	byMemo   map[string][]*wire.Entry
 	balances map[bank.Account][]balanceSince
 }
 
@@ -20,8 +21,8 @@ type balanceSince struct {
 	balance bank.Amount
 }
 
-func openBookOf(entries []dumped) *openBook {
-	b := &openBook{entries: entries, byMemo: map[string][]*dumped{}, balances: map[bank.Account][]balanceSince{}}
+func openBookOf(entries []wire.Entry) *openBook {
+	b := &openBook{entries: entries, byMemo: map[string][]*wire.Entry{}, balances: map[bank.Account][]balanceSince{}}
 	for i := range entries {
 		e := &entries[i]
 		b.byMemo[e.Memo] = append(b.byMemo[e.Memo], e)
@@ -156,17 +157,17 @@ func (d *device) checkOne(b *openBook, op *deviceOperation, r *deviceReply) erro
 	return nil
 }
 
-func (d *device) postings(op *deviceOperation, r *deviceReply) []dumpedPosting {
+func (d *device) postings(op *deviceOperation, r *deviceReply) []wire.EntryPosting {
 	account := bank.Account(d.name)
 	switch {
 	case !r.told.Status:
-		return []dumpedPosting{}
+		return []wire.EntryPosting{}
 	case op.kind == bank.KindDeposit:
-		return []dumpedPosting{{bank.CashAccount, -op.amount}, {account, op.amount}}
+		return moved(bank.CashAccount, account, op.amount)
 	case op.kind == bank.KindWithdraw:
-		return []dumpedPosting{{account, -op.amount}, {bank.CashAccount, op.amount}}
+		return moved(account, bank.CashAccount, op.amount)
 	default:
-		return []dumpedPosting{{account, -op.amount}, {bank.Account(op.to), op.amount}}
+		return moved(account, bank.Account(op.to), op.amount)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"gateway/bank"
 	"gateway/client"
+	"gateway/wire"
 )
 
 const (
@@ -334,7 +335,7 @@ func (r *torture) compare(final bool) {
 }
 
 // matches compares what a client was told with the entry of its operation.
-func (o *outcome) matches(e dumped) error {
+func (o *outcome) matches(e wire.Entry) error {
 	if e.Seq != o.reply.Seq || e.Code != o.reply.Code.String() || e.Kind != o.op.Kind.String() || e.Memo != o.op.Memo {
 		return fmt.Errorf("entry %d, %s %s, and the client was told %d, %s", e.Seq, e.Kind, e.Code, o.reply.Seq, o.reply.Code)
 	}
@@ -343,15 +344,15 @@ func (o *outcome) matches(e dumped) error {
 		return err
 	}
 	account := bank.Account(o.op.Account)
-	want := []dumpedPosting{}
+	want := []wire.EntryPosting{}
 	switch {
 	case o.reply.Code != bank.OK:
 	case o.op.Kind == bank.KindDeposit:
-		want = append(want, dumpedPosting{bank.CashAccount, -amount}, dumpedPosting{account, amount})
+		want = moved(bank.CashAccount, account, amount)
 	case o.op.Kind == bank.KindWithdraw:
-		want = append(want, dumpedPosting{account, -amount}, dumpedPosting{bank.CashAccount, amount})
+		want = moved(account, bank.CashAccount, amount)
 	default:
-		want = append(want, dumpedPosting{account, -amount}, dumpedPosting{bank.Account(o.op.To), amount})
+		want = moved(account, bank.Account(o.op.To), amount)
 	}
 	if fmt.Sprint(e.Postings) != fmt.Sprint(want) {
 		return fmt.Errorf("postings %v, want %v", e.Postings, want)
@@ -359,10 +360,15 @@ func (o *outcome) matches(e dumped) error {
 	return nil
 }
 
+// moved is how an entry tells a movement.
+func moved(from, to bank.Account, amount bank.Amount) []wire.EntryPosting {
+	return []wire.EntryPosting{{Account: from, Amount: -amount}, {Account: to, Amount: amount}}
+}
+
 // dumpedEntries returns the entries of a journal by their ids, and checks that no id has two.
-func dumpedEntries(t *testing.T, dir string) map[string]dumped {
+func dumpedEntries(t *testing.T, dir string) map[string]wire.Entry {
 	t.Helper()
-	entries := map[string]dumped{}
+	entries := map[string]wire.Entry{}
 	for _, e := range dumpOf(t, dir) {
 		if _, twice := entries[e.ID]; twice {
 			t.Fatalf("entry %d: id %s twice", e.Seq, e.ID)
@@ -374,7 +380,7 @@ func dumpedEntries(t *testing.T, dir string) map[string]dumped {
 
 // dumpOf reads the journal of a directory by the command, which checks it on the way, and checks that entries follow one
 // another and that each sums to zero.
-func dumpOf(t *testing.T, dir string) []dumped {
+func dumpOf(t *testing.T, dir string) []wire.Entry {
 	t.Helper()
 	cmd := exec.Command("gateway", "journal", "dump")
 	cmd.Dir = dir
@@ -384,10 +390,10 @@ func dumpOf(t *testing.T, dir string) []dumped {
 	if err != nil {
 		t.Fatalf("journal dump: %v\n%s", err, complaint.String())
 	}
-	var entries []dumped
+	var entries []wire.Entry
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
-		var e dumped
+		var e wire.Entry
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			t.Fatalf("line %d: %v", len(entries)+1, err)
 		}
