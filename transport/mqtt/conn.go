@@ -56,6 +56,7 @@ type conn struct {
 	places chan struct{} // one for each packet that is to be answered and is not
 	awake  chan struct{} // holds a token when there may be something to write
 	writer sync.WaitGroup
+	ear    atomic.Pointer[ear] // of an auditor
 
 	closing  atomic.Bool
 	writing  sync.Mutex // one packet, or one batch, at a time

@@ -19,6 +19,11 @@ func (s *session) appendLinkLocked(dst []byte) []byte {
 	return appendLink(binary.AppendUvarint(append(dst, recordLink), s.incarnation), &s.link)
 }
 
+// appendFiltersLocked appends the record of the subscriptions.
+func (s *session) appendFiltersLocked(dst []byte) []byte {
+	return appendFilters(binary.AppendUvarint(append(dst, recordFilters), s.incarnation), s.subscriptions)
+}
+
 // dump returns the records that say all there is to say of the session. An operation may be in several: as one whose reply
 // is owed, and as one that may be delivered again.
 func (s *session) dump() [][]byte {

@@ -21,7 +21,7 @@ func (h *hook) ID() string { return "gateway" }
 func (h *hook) Provides(question byte) bool {
 	switch question {
 	case mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnSessionEstablish, mochi.OnSessionEstablished,
-		mochi.OnDisconnect, mochi.OnPacketEncode, mochi.OnSubscribed, mochi.OnUnsubscribed:
+		mochi.OnDisconnect, mochi.OnPacketEncode, mochi.OnPacketSent, mochi.OnSubscribed, mochi.OnUnsubscribed:
 		return true
 	}
 	return false
@@ -62,6 +62,8 @@ func (h *hook) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { retur
 // outlives that is ours.
 func (h *hook) OnSessionEstablish(cl *mochi.Client, _ packets.Packet) {
 	c := connOf(cl)
+	h.server.prune(c.session)
+	c.listen()
 	stored := c.session.subscribed()
 	for _, sub := range stored {
 		h.server.broker.Topics.Subscribe(cl.ID, sub)
@@ -82,6 +84,7 @@ func (h *hook) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
 		defer h.server.contain(c)
 		c.write()
 	})
+	c.hear()
 }
 
 // OnDisconnect comes before mochi throws the subscriptions away, which the session keeps.
@@ -90,7 +93,7 @@ func (h *hook) OnDisconnect(cl *mochi.Client, _ error, _ bool) { connOf(cl).ende
 // OnACLCheck says whether a client may subscribe. No PUBLISH reaches mochi.
 func (h *hook) OnACLCheck(cl *mochi.Client, filter string, write bool) bool {
 	c := connOf(cl)
-	if c.filters++; write || c.session == nil || c.filters > maxFilters || !filterAllowed(filter, c.session.own) {
+	if c.filters++; write || c.session == nil || c.filters > maxFilters || !h.server.mayHear(c.session, filter) {
 		return false
 	}
 	_, again := cl.State.Subscriptions.Get(filter)
@@ -100,8 +103,10 @@ func (h *hook) OnACLCheck(cl *mochi.Client, filter string, write bool) bool {
 // OnSubscribed keeps what was granted, before the SUBACK: granted is what that will say.
 func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, granted []byte) {
 	c := connOf(cl)
+	h.explain(c, pk.Filters, granted)
 	err := c.session.subscribe(pk.Filters, granted)
 	if err == nil {
+		c.listen()
 		return
 	}
 	h.server.options.Logger.Warn("subscriptions not kept", "client", c.session.id, "err", err)
@@ -117,6 +122,16 @@ func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, granted []byte)
 	}
 }
 
+// explain tells an auditor of MQTT 5 that it is not for want of rights that it cannot have the journal.
+func (h *hook) explain(c *conn, filters packets.Subscriptions, granted []byte) {
+	for i := range filters {
+		if filters[i].Filter == JournalTopic && granted[i] == byte(notAuthorized) && h.server.auditor(c.session.principal) &&
+			h.server.options.Journal == nil {
+			granted[i] = byte(implementationError)
+		}
+	}
+}
+
 // OnUnsubscribed forgets what the client gave up, before the UNSUBACK. When that cannot be kept, a restart brings the
 // subscriptions back.
 func (h *hook) OnUnsubscribed(cl *mochi.Client, pk packets.Packet) {
@@ -126,6 +141,14 @@ func (h *hook) OnUnsubscribed(cl *mochi.Client, pk packets.Packet) {
 	}
 	if err := c.session.unsubscribe(pk.Filters); err != nil {
 		h.server.options.Logger.Warn("subscriptions not forgotten", "client", c.session.id, "err", err)
+	}
+	c.listen()
+}
+
+// OnPacketSent lets an auditor hear what it asked for, once it knows.
+func (h *hook) OnPacketSent(cl *mochi.Client, pk packets.Packet, _ []byte) {
+	if kind := pk.FixedHeader.Type; kind == packets.Suback || kind == packets.Unsuback {
+		connOf(cl).hear()
 	}
 }
 

@@ -23,6 +23,13 @@ const (
 	maxSubscriptions = 16
 	// ownShare is which part of all sessions one user may have, when Options.PerPrincipal does not say: a tenth.
 	ownShare = 10
+	// maxContentType is the most bytes of a content type that auditors get with the copy of an operation. They get a longer one
+	// not at all.
+	maxContentType = 256
+	// maxCopies is the most bytes of copies that wait for one auditor. One more is dropped, and counted.
+	maxCopies = 256 << 10
+	// feedBytes is how many bytes of entries are gathered for one write to an auditor.
+	feedBytes = 16 << 10
 	// maxRemembered is the most answered QoS 1 operations of an MQTT 3 session that are remembered for a redelivery. The
 	// oldest is forgotten; MQTT 5 needs no more than InFlight, which its Receive Maximum guarantees.
 	maxRemembered = 1024

@@ -19,6 +19,7 @@ func (c *conn) publish(p *packet) error {
 	if c.server.draining.Load() {
 		return nil // too late, and not the client's fault
 	}
+	c.server.mirror.operation(c, &m)
 	x := &exchange{session: c.session, began: time.Now(), qos: m.qos, id: m.id}
 	if m.qos == 1 {
 		x.mark = markOf(m.payload)

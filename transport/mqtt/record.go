@@ -319,10 +319,17 @@ func (f *recordReader) link() link {
 	return l
 }
 
+// filterNoLocal is set beside a filter's QoS, as it is in a SUBSCRIBE.
+const filterNoLocal = 1 << 2
+
 func appendFilters(dst []byte, subscriptions []packets.Subscription) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(subscriptions)))
 	for i := range subscriptions {
-		dst = append(appendShort(dst, subscriptions[i].Filter), subscriptions[i].Qos)
+		options := subscriptions[i].Qos
+		if subscriptions[i].NoLocal {
+			options |= filterNoLocal
+		}
+		dst = append(appendShort(dst, subscriptions[i].Filter), options)
 	}
 	return dst
 }
@@ -334,7 +341,10 @@ func (f *recordReader) filters() []packets.Subscription {
 	}
 	subscriptions := make([]packets.Subscription, 0, n)
 	for range n {
-		subscriptions = append(subscriptions, packets.Subscription{Filter: string(f.short()), Qos: f.byte()})
+		filter, options := string(f.short()), f.byte()
+		subscriptions = append(subscriptions, packets.Subscription{
+			Filter: filter, Qos: options &^ filterNoLocal, NoLocal: options&filterNoLocal != 0,
+		})
 	}
 	return subscriptions
 }

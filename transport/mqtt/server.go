@@ -75,6 +75,11 @@ type Options struct {
 	Waiting         int           // replies of one session that wait or are not acknowledged, besides InFlight
 	WaitingAll      int           // the same of all sessions together
 	Keeping         *Keeping      // what makes sessions survive the process; nil: they live in memory
+
+	// Auditor reports whether a principal may listen to all operations, replies and entries; nil: nobody may. It is asked at
+	// each SUBSCRIBE, when a session comes back, and before anything is delivered, by many goroutines.
+	Auditor func(principal string) bool
+	Journal Journal // what auditors are told on JournalTopic; nil: nothing
 }
 
 // Server is the broker. It serves once.
@@ -87,6 +92,7 @@ type Server struct {
 	serials  atomic.Uint64
 	batches  sync.Pool // of *batch
 	told     *seldom.Events[occurrence]
+	mirror   mirror
 	running  sync.WaitGroup
 	draining atomic.Bool
 
@@ -204,6 +210,9 @@ func (s *Server) Waiting() int { return int(s.sessions.waiting.Load()) }
 // Sessions returns how many sessions there are, connected and stored.
 func (s *Server) Sessions() int { return s.sessions.count() }
 
+// Missed returns how many copies of operations and replies auditors were not given, because they read too slowly.
+func (s *Server) Missed() uint64 { return s.mirror.missed.Load() }
+
 // Serve serves the listeners until ctx ends or one of them fails, whose error it returns. It then accepts no connection and
 // no operation more, answers every operation that was accepted, tells clients of MQTT 5 that the server shuts down, and
 // returns when the last connection has ended: after ten seconds at most, whatever peers do. The bank must go on answering
@@ -307,6 +316,9 @@ func (s *Server) contain(c *conn) {
 func (s *Server) leave(c *conn) {
 	c.hangUp()
 	c.writer.Wait()
+	if e := c.ear.Load(); e != nil {
+		s.mirror.set(e, nil)
+	}
 	if c.session == nil {
 		return
 	}

@@ -32,6 +32,7 @@ type session struct {
 	ready         []answer // for the writer
 	inbound       inbound
 	outbound      outbound
+	feed          feed
 }
 
 // answer is what the writer sends besides replies that wait their turn.
@@ -355,8 +356,12 @@ func (s *session) delivered(c *conn, id uint16) {
 	if s.conn != c {
 		return
 	}
+	defer s.wakeFeedLocked()
 	x, onThisConnection := s.outbound.delivered(id)
 	if x == nil {
+		if s.feed.delivered(id, c.serial); s.outbound.queue.first != nil {
+			c.rouse()
+		}
 		return
 	}
 	s.releaseLocked(x)
@@ -404,7 +409,7 @@ func (s *session) collect(c *conn, b *batch) bool {
 	}
 	b.answers, s.ready = s.ready, b.answers[:0]
 	for x := s.outbound.queue.first; x != nil && len(b.replies) < maxBatch; x = s.outbound.queue.first {
-		if !s.outbound.send(x, c.window) {
+		if _, taken := s.feed.sent[x.outID()]; taken && x.grant == 1 || !s.outbound.send(x, c.window-s.feed.here) {
 			break
 		}
 		if x.grant == 0 {
@@ -418,6 +423,9 @@ func (s *session) collect(c *conn, b *batch) bool {
 		}
 		b.replies = append(b.replies, out)
 		x.sent = s.tickLocked()
+	}
+	if s.outbound.queue.first == nil {
+		s.wakeFeedLocked()
 	}
 	return len(b.answers)+len(b.replies) > 0
 }
@@ -443,6 +451,7 @@ func (s *session) detachLocked(expires time.Time, persists bool) {
 	s.link.connected, s.link.persists, s.link.expires = false, persists, expires
 	s.ready = nil
 	s.inbound.unacknowledged = 0
+	s.feed.stop()
 	s.outbound.rewind()
 	for x := s.outbound.queue.first; x != nil; {
 		next := x.next

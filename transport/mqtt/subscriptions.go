@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -41,8 +40,7 @@ func (s *session) change(with func()) error {
 		return nil
 	}
 	durable := make(chan error, 1)
-	record := appendFilters(binary.AppendUvarint([]byte{recordFilters}, s.incarnation), s.subscriptions)
-	s.registry.append(record, func(err error) { durable <- err })
+	s.registry.append(s.appendFiltersLocked(nil), func(err error) { durable <- err })
 	s.mu.Unlock()
 	err := <-durable
 	if err != nil {
@@ -51,6 +49,16 @@ func (s *session) change(with func()) error {
 		s.mu.Unlock()
 	}
 	return err
+}
+
+// keepOnly makes these all the subscriptions there are. What is dropped is not given back, whether that can be kept or not.
+func (s *session) keepOnly(subscriptions []packets.Subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subscriptions = subscriptions
+	if s.keptLocked() {
+		s.registry.append(s.appendFiltersLocked(nil), nil)
+	}
 }
 
 func (s *session) dropFilterLocked(filter string) {

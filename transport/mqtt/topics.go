@@ -21,6 +21,8 @@ func checkTopics(operations, replies string) error {
 		return errors.New("mqtt: the replies topic is no topic name")
 	case couldOwn(replies, operations):
 		return errors.New("mqtt: the operations topic would belong to a client's replies")
+	case operations == JournalTopic || couldOwn(replies, JournalTopic):
+		return errors.New("mqtt: " + JournalTopic + " is for the entries of the journal")
 	}
 	return nil
 }
@@ -120,6 +122,12 @@ func filterAllowed(filter, own string) bool {
 // responseAllowed reports whether the client with that replies topic may have a reply on topic: on its own or below it.
 func responseAllowed(topic []byte, own string) bool {
 	return below(topic, own) && !wild(topic) && shallow(topic, maxLevels)
+}
+
+// auditable reports whether an auditor may subscribe to a well-formed filter: to any, but for shared subscriptions and what
+// is the broker's own.
+func auditable(filter string) bool {
+	return len(filter) <= maxTopic && strings.Count(filter, "/") < maxLevels && filter[0] != '$'
 }
 
 // validClientID reports whether id is 1 to 64 of [A-Za-z0-9._:-].

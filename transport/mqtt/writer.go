@@ -35,11 +35,16 @@ func (c *conn) write() {
 func (c *conn) flush() bool {
 	for {
 		b := c.server.batches.Get().(*batch)
-		if !c.session.collect(c, b) {
+		places := 0
+		if c.session.collect(c, b) {
+			places = c.encode(b)
+		} else if b.bytes = c.ear.Load().take(b.bytes); len(b.bytes) == 0 {
 			c.server.batches.Put(b)
 			return true
+		} else if !c.server.auditor(c.session.principal) {
+			c.disconnect(notAuthorized)
+			return false
 		}
-		places := c.encode(b)
 		if len(b.bytes) > 0 {
 			if _, err := c.Write(b.bytes); err != nil {
 				return false
@@ -91,7 +96,9 @@ func (c *conn) encodeReply(b *batch, s *sending) {
 		if s.id != 0 {
 			c.session.skip(s.id)
 		}
+		return
 	}
+	c.server.mirror.reply(c, &d)
 }
 
 // reset empties the batch for its next use.
