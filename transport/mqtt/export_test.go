@@ -110,3 +110,13 @@ func (s *Server) Connections() int {
 	defer s.mu.Unlock()
 	return len(s.conns)
 }
+
+// EntryIDsFrom makes the packet ids of a session's entries go on downwards from id.
+func (s *Server) EntryIDsFrom(clientID string, id uint16) {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	session := s.sessions.sessions[clientID]
+	session.mu.Lock()
+	defer session.mu.Unlock()
+	session.feed.lastID = id + 1
+}

@@ -27,19 +27,12 @@ func (out *outbound) send(x *exchange, window int) bool {
 	if x.grant == 0 {
 		return true
 	}
-	out.hold(x)
-	out.inflight.push(x)
-	return true
-}
-
-// hold makes the packet id of x its own until it is delivered, unless it is another's.
-func (out *outbound) hold(x *exchange) {
 	if out.ids == nil {
 		out.ids = make(map[uint16]*exchange)
 	}
-	if out.ids[x.outID()] == nil {
-		out.ids[x.outID()] = x
-	}
+	out.ids[x.outID()] = x
+	out.inflight.push(x)
+	return true
 }
 
 // oldest returns the least number of a reply that is owed, or 0.

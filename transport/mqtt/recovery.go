@@ -231,7 +231,6 @@ func (s *session) restoreLocked(from *restored, now time.Time) {
 		}
 		if from.link.connected || number <= from.link.sent { // it may have been sent: [MQTT-3.3.1-1]
 			x.sent, s.link.sent = s.clock, max(s.link.sent, number)
-			s.outbound.hold(x)
 		}
 		s.registry.waiting.Add(1)
 		s.outbound.reserved++
