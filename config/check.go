@@ -79,24 +79,38 @@ func (r *reader) checkTopics(m MQTT) {
 	if ids != 1 || strings.Count(m.RepliesTopic, "{") != 1 || strings.Count(m.RepliesTopic, "}") != 1 {
 		r.problem(replies, "must contain %s once, as a whole level, such as bank/replies/%[1]s", ClientID)
 	}
+	if m.OperationsTopic == JournalTopic {
+		r.problem(operations, "must not be %s, where auditors read the journal", JournalTopic)
+	}
 	if !r.sound(operations, replies) {
 		return
-	}
-	asked := strings.Split(m.OperationsTopic, "/")
-	if len(asked) < len(levels) {
-		return
-	}
-	for i, level := range levels {
-		if level != ClientID && level != asked[i] {
-			return
-		}
 	}
 	at := replies
 	if !r.given(replies) {
 		at = operations
 	}
-	r.problem(at, "the replies topic %s covers the operations topic %s; put them apart, such as bank/ops and bank/replies/%s",
-		r.quote(replies, m.RepliesTopic), r.quote(operations, m.OperationsTopic), ClientID)
+	switch {
+	case covers(levels, m.OperationsTopic):
+		r.problem(at, "the replies topic %s covers the operations topic %s; put them apart, such as bank/ops and bank/replies/%s",
+			r.quote(replies, m.RepliesTopic), r.quote(operations, m.OperationsTopic), ClientID)
+	case covers(levels, JournalTopic):
+		r.problem(replies, "the replies topic %s covers %s, where auditors read the journal; take another, such as bank/replies/%s",
+			r.quote(replies, m.RepliesTopic), JournalTopic, ClientID)
+	}
+}
+
+// covers reports whether topic is some client's replies topic or below it. levels are those of the replies topic.
+func covers(levels []string, topic string) bool {
+	asked := strings.Split(topic, "/")
+	if len(asked) < len(levels) {
+		return false
+	}
+	for i, level := range levels {
+		if level != ClientID && level != asked[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *reader) checkTopic(path, topic string) {

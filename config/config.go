@@ -147,6 +147,9 @@ type MQTT struct {
 	WaitingRepliesTotal  int `key:"waiting_replies_total"`
 }
 
+// JournalTopic is where auditors read the journal; no setting may use it.
+const JournalTopic = "bank/journal"
+
 // ClientID is the level of MQTT.RepliesTopic that stands for the client's id.
 const ClientID = "{client_id}"
 

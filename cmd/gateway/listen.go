@@ -153,13 +153,14 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 		Message: int(settings.Limits.Message), InFlight: settings.Limits.InFlight,
 		Access: mqttAccess{s.users}, PerPrincipal: settings.MQTT.SessionsPerPrincipal,
 		Sessions: settings.MQTT.Sessions, Waiting: settings.MQTT.WaitingReplies, WaitingAll: settings.MQTT.WaitingRepliesTotal,
-		Keeping: s.kept.keeping,
+		Keeping: s.kept.keeping, Journal: s.kept.journal,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: make the broker: %w", errListen, err)
 	}
 	s.broker = broker
 	m.gauge("mqtt_sessions", "MQTT sessions, connected or stored.", nil, func() float64 { return float64(broker.Sessions()) })
+	m.counter("mqtt_copies_missed_total", "Copies of operations and replies that auditors read too slowly for.", broker.Missed)
 	m.gauge("mqtt_replies_waiting", "Replies that wait for MQTT clients, or are not acknowledged.", nil,
 		func() float64 { return float64(broker.Waiting()) })
 	return nil

@@ -57,6 +57,13 @@ func (m *metrics) gauge(name, help string, labels prometheus.Labels, f func() fl
 	}, f))
 }
 
+// counter adds a count that f tells when it is asked.
+func (m *metrics) counter(name, help string, f func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Name: name, Help: help,
+	}, func() float64 { return float64(f()) }))
+}
+
 // durationBuckets reaches from a sync on the fastest disks to where every client has given up, in seconds.
 func durationBuckets() []float64 {
 	return []float64{

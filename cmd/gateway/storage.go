@@ -21,6 +21,7 @@ const sessionsDirectory = "mqtt"
 // storage is what survives this process.
 type storage struct {
 	engine   bank.Engine
+	journal  mqtt.Journal  // what auditors are told; nil: nothing is kept that could be
 	sessions *statelog.Log // nil: MQTT sessions live in memory
 	keeping  *mqtt.Keeping // nil with it
 }
@@ -38,7 +39,7 @@ func openStorage(settings config.Config, logger *slog.Logger, m *metrics) (*stor
 		return nil, fmt.Errorf("open the journal in %s: %w", settings.Ledger.Path, err)
 	}
 	m.gauge("journal_seq", "The last entry of the journal.", nil, func() float64 { return float64(engine.Seq()) })
-	s := &storage{engine: engine}
+	s := &storage{engine: engine, journal: engine}
 	if len(settings.MQTT.Listeners) == 0 {
 		return s, nil
 	}
