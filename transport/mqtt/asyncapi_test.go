@@ -11,6 +11,7 @@ import (
 
 	"gateway/bank"
 	"gateway/config"
+	"gateway/transport/mqtt"
 	"gateway/wire"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -37,6 +38,7 @@ type document struct {
 		} `yaml:"operationBindings"`
 		Messages map[string]struct {
 			ContentType string `yaml:"contentType"`
+			Examples    []example
 		}
 		MessageTraits map[string]struct {
 			Examples []example
@@ -132,6 +134,8 @@ func TestAsyncAPINamesWhatIsThere(t *testing.T) {
 	same("operations", d.Channels["operations"].Address, settings.MQTT.OperationsTopic)
 	own := strings.Replace(settings.MQTT.RepliesTopic, config.ClientID, "{clientId}", 1)
 	same("replies", d.Channels["replies"].Address, own)
+	same("the journal", d.Channels["journal"].Address, mqtt.JournalTopic)
+	same("the journal", d.Channels["journal"].Address, config.JournalTopic)
 	for _, l := range settings.MQTT.Listeners {
 		server := d.Servers[map[bool]string{false: "mqtt", true: "websocket"}[l.WebSocket]]
 		same("host", server.Host, l.Address)
@@ -151,6 +155,10 @@ func TestAsyncAPINamesWhatIsThere(t *testing.T) {
 	slices.Sort(said)
 	slices.Sort(kinds)
 	same("operations", said, kinds)
+	same("entries", d.names(t, "entry", "door"), []bank.Door{bank.DoorHouse, bank.DoorSocket, bank.DoorMQTT})
+	same("entries", d.names(t, "entry", "kind"), []bank.Kind{
+		bank.KindDeposit, bank.KindWithdraw, bank.KindTransfer, bank.KindOpen, bank.KindYield,
+	})
 	// The largest reply: topic, packet id, content type, correlation data and payload, each with its length before it.
 	topic, correlation := *d.schema(t, "responseTopic").MaxLength, *d.schema(t, "correlationData").MaxLength
 	largest := 1 + 2 + 2 + topic + 2 + 2 + 3 + len("application/vnd.msgpack") + 3 + correlation + wire.MaxReply
@@ -219,6 +227,52 @@ func TestAsyncAPIExamplesAreAnswered(t *testing.T) {
 				d.try(t, p, own, message.ContentType, operation, replies[i])
 			}
 		})
+	}
+}
+
+// While every operation of the document is sent, an auditor is told its entries, and what it is told fits the schema.
+func TestAsyncAPIEntriesAreTold(t *testing.T) {
+	d := readDocument(t)
+	a := auditing(t, nil)
+	audit, _ := enter(t, a.address, hello{id: "audit"})
+	audit.subscribe(1, d.Channels["journal"].Address, 1)
+	p := listening(t, a.address, hello{id: d.Components.ServerBindings.Client.MQTT.ClientID})
+	seqs := map[string]uint64{} // by the name of the operation
+	for _, operation := range d.Components.MessageTraits["operation"].Examples {
+		payload, err := json.Marshal(operation.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.publish(note{qos: 1, id: 1, payload: string(payload)})
+		p.expect(tPuback)
+		r, _ := p.reply(1)
+		seqs[operation.Name] = r.Seq
+	}
+	message, schema := d.Components.Messages["entry"], d.schema(t, "entry")
+	told := map[uint64]map[string]any{}
+	for seq := uint64(1); seq <= a.journal.Seq(); seq++ {
+		k := audit.entry(seq)
+		audit.puback(k.id)
+		if err := schema.Validate(parsed(t, string(k.payload))); err != nil || k.properties[0x03] != message.ContentType {
+			t.Errorf("%s, %v: %v", k.payload, k.properties, err)
+		}
+		told[seq] = plain(t, json.RawMessage(k.payload)).(map[string]any)
+	}
+	if len(message.Examples) < 4 {
+		t.Errorf("%d examples", len(message.Examples))
+	}
+	for _, example := range message.Examples {
+		want, got := plain(t, example.Payload).(map[string]any), told[seqs[example.Name]]
+		if err := schema.Validate(want); err != nil || got == nil {
+			t.Errorf("%s: %v, told %v", example.Name, err, got)
+		}
+		for _, always := range []string{"time", "peer", "hash"} { // are others
+			delete(want, always)
+			delete(got, always)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s:\nasyncapi.yaml: %v\nthe gateway:   %v", example.Name, want, got)
+		}
 	}
 }
 

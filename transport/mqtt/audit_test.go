@@ -322,7 +322,7 @@ func TestAfterARestartTheJournalBeginsAtItsEnd(t *testing.T) {
 	a := auditingKept(t)
 	h := keeps(5, "audit")
 	p, _ := enter(t, a.address, h)
-	p.subscribe(1, "#", 1)
+	p.subscribe(1, "#", 1|1<<2) // NoLocal
 	a.work(3)
 	for seq := uint64(1); seq <= 3; seq++ {
 		p.entry(seq)
@@ -342,6 +342,13 @@ func TestAfterARestartTheJournalBeginsAtItsEnd(t *testing.T) {
 	if k := p.entry(4); k.dup() || k.id == reply.id {
 		t.Errorf("flags %x, packet id %d", k.flags, k.id)
 	}
+	p.publish(note{payload: `{"op":"balance","account":"w"}`}, note{topic: "bank/nowhere"}) // and no copy of its own comes
+	for range 2 {
+		if k := p.expect(tPublish); k.topic != reply.topic {
+			t.Errorf("heard %s", k.topic)
+		}
+	}
+	p.quiet()
 }
 
 // The feed ends with the subscription and begins again with the next.
