@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -314,6 +315,54 @@ func TestTheJournalGoesOnWhereTheSessionWas(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The link breaks again and again while the bank works and the auditor acknowledges some of what it reads. It misses no entry,
+// and sees one again only with DUP and the same packet id.
+func TestTheJournalOverALinkThatBreaks(t *testing.T) {
+	a := auditing(t, nil)
+	h := keeps(5, "audit")
+	h.properties = append(h.properties, property(0x21, uint16(7))...)
+	p, _ := enter(t, a.address, h)
+	p.subscribe(1, "bank/journal", 1)
+	const last = 600
+	done := func(bank.Reply, error) {}
+	seen, acked := map[uint64]uint16{}, map[uint64]bool{}
+	newest, links := uint64(0), 1
+	for submitted := 0; newest < last; links++ {
+		for n := min(1+rand.IntN(60), last-submitted); n > 0; n-- {
+			submitted++
+			op := bank.Operation{Kind: bank.KindDeposit, Principal: "p", Account: "w", Amount: 1}
+			if err := a.banco.Submit(context.Background(), op, done); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, outstanding := uint64(0), 0
+		for n := rand.IntN(40); n > 0 && newest < uint64(submitted) && outstanding < 7; n-- {
+			k := p.expect(tPublish)
+			seq := p.seq(k)
+			id, again := seen[seq]
+			if seq <= before || again && (!k.dup() || k.id != id) || !again && seq != newest+1 {
+				t.Fatalf("link %d: entry %d after %d, of %d; flags %x, packet id %d, was %d", links, seq, before, newest, k.flags, k.id, id)
+			}
+			for missed := before + 1; missed < seq; missed++ {
+				if _, sent := seen[missed]; before > 0 && sent && !acked[missed] {
+					t.Fatalf("link %d: entry %d was passed over", links, missed)
+				}
+			}
+			before, seen[seq], newest = seq, k.id, max(newest, seq)
+			outstanding++
+			if rand.IntN(4) > 0 {
+				p.puback(k.id)
+				acked[seq] = true
+				outstanding--
+			}
+		}
+		p.conn.Close()
+		a.server.AwaitDetached("audit")
+		p, _ = enter(t, a.address, h)
+	}
+	t.Logf("%d entries over %d links", last, links)
 }
 
 // After a restart of the gateway the session's subscription is there, and the journal is told from its end on; packet ids
