@@ -153,7 +153,7 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 		Message: int(settings.Limits.Message), InFlight: settings.Limits.InFlight,
 		Access: mqttAccess{s.users}, PerPrincipal: settings.MQTT.SessionsPerPrincipal,
 		Sessions: settings.MQTT.Sessions, Waiting: settings.MQTT.WaitingReplies, WaitingAll: settings.MQTT.WaitingRepliesTotal,
-		Keeping: s.kept.keeping, Journal: s.kept.journal,
+		Keeping: s.kept.keeping, Journal: s.kept.journal, Auditor: s.users.Auditor,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: make the broker: %w", errListen, err)

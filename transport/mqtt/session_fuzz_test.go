@@ -143,13 +143,13 @@ func newArena(t *testing.T) *arena {
 	a := &arena{lobby: newLobby(), log: new(syncedBuffer), before: runtime.NumGoroutine()}
 	a.house = open(t, newEngine(), func(o *mqtt.Options) {
 		o.Logger = slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelError}))
+		o.Access = newVillage("honest")
 	}, mqtt.Listener{Net: a.lobby})
 	conn := a.lobby.dial()
 	a.honest = &peer{t: t, conn: conn, in: bufio.NewReader(conn)}
 	conn.SetDeadline(time.Now().Add(patience))
-	a.honest.greet(hello{id: "honest"})
+	a.honest.greet(hello{id: "honest", user: "honest"})
 	a.honest.subscribe(1, "bank/replies/honest/#", 1)
-	a.house.server.Own("honest", "honest")
 	return a
 }
 

@@ -48,6 +48,7 @@ var heardOf = map[rune]string{'o': "bank/ops", 'r': "bank/replies/w", 's': "bank
 func TestN11Snooping(t *testing.T) {
 	a := auditing(t, func(o *mqtt.Options) {
 		o.Auditor = func(principal string) bool { return principal == "auditor" }
+		o.Access = newVillage("auditor")
 		o.IdleTimeout = time.Hour
 	})
 	w, _ := enter(t, a.address, hello{id: "w"})
@@ -57,8 +58,11 @@ func TestN11Snooping(t *testing.T) {
 	for _, role := range []string{bank.AnonymousPrincipal, "ana", "auditor"} {
 		for i, s := range snoops {
 			for _, level := range []byte{4, 5} {
-				p, _ := enter(t, a.address, hello{id: fmt.Sprintf("%.3s-%d-%d", role, i, level), level: level})
-				a.server.Own(p.id, role)
+				h := hello{id: fmt.Sprintf("%s-%d-%d", role, i, level), level: level}
+				if role != bank.AnonymousPrincipal {
+					h.user = role
+				}
+				p, _ := enter(t, a.address, h)
 				s := s
 				s.filter = strings.ReplaceAll(s.filter, "ME", p.id)
 				auditor := role == "auditor"
