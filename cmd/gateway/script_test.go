@@ -64,13 +64,21 @@ type process struct {
 	addresses map[string][]string // by door
 }
 
-// startGateway starts a gateway in a directory and waits for its ready line.
+// startGateway starts a gateway in a directory, which it finds by path unless that is empty, and waits for its ready
+// line.
 func startGateway(dir, path string, args ...string) (*process, error) {
+	var env []string
+	if path != "" {
+		env = []string{"PATH=" + path}
+	}
+	return startGatewayIn(dir, env, args...)
+}
+
+// startGatewayIn is startGateway with env besides the environment of the test.
+func startGatewayIn(dir string, env []string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command("gateway", args...), addresses: map[string][]string{}}
 	p.cmd.Dir, p.cmd.Stderr = dir, &p.stderr
-	if path != "" {
-		p.cmd.Env = append(os.Environ(), "PATH="+path)
-	}
+	p.cmd.Env = append(os.Environ(), env...)
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"gateway/bank"
 	"gateway/bank/journal"
@@ -54,7 +55,7 @@ func serveCommand() command {
 					defer journal.AddProcessors()()
 				}
 				reread := func() (config.Config, error) { return config.Load(*file, env.getenv) }
-				if err := serve(ctx, settings, reread, logger, env.stdout); err != nil {
+				if err := serve(ctx, settings, reread, logger, newHerald(env, logger)); err != nil {
 					code := exitCode(err)
 					logger.Error("failed", "err", err, "exit", code)
 					return code
@@ -109,14 +110,15 @@ func exitCode(err error) int {
 type reread func() (config.Config, error)
 
 // serve opens what the settings name, and serves until ctx ends or a part fails.
-func serve(ctx context.Context, settings config.Config, again reread, logger *slog.Logger, stdout io.Writer) error {
+func serve(ctx context.Context, settings config.Config, again reread, logger *slog.Logger, tell *herald) error {
 	warn(settings, logger)
+	tell.recovering()
 	m := newMetrics(readBuild())
 	kept, err := openStorage(settings, logger, m)
 	if err != nil {
 		return err
 	}
-	err = serveStorage(ctx, settings, again, kept, m, logger, stdout)
+	err = serveStorage(ctx, settings, again, kept, m, logger, tell)
 	if closeErr := kept.close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("%w: close: %w", errEngine, closeErr))
 	}
@@ -129,7 +131,7 @@ func serve(ctx context.Context, settings config.Config, again reread, logger *sl
 // serveStorage starts everything before the storage, in order, and stops it in the opposite one. The storage is the
 // caller's to close.
 func serveStorage(
-	ctx context.Context, settings config.Config, again reread, kept *storage, m *metrics, logger *slog.Logger, stdout io.Writer,
+	ctx context.Context, settings config.Config, again reread, kept *storage, m *metrics, logger *slog.Logger, tell *herald,
 ) error {
 	users, err := newRegistry(settings, m, logger)
 	if err != nil {
@@ -149,10 +151,11 @@ func serveStorage(
 		logger: logger,
 	}).run(ctx)
 	logger.Info("serving", "addresses", strings.TrimSpace(s.addresses()))
-	if _, err := fmt.Fprintf(stdout, "ready%s\n", s.addresses()); err != nil {
-		logger.Warn("ready line not written", "err", err)
-	}
-	return s.stop(s.wait(ctx))
+	tell.ready(s.addresses())
+	defer tell.watch(banco, longestHold(settings.Bank.Investment))()
+	why := s.wait(ctx)
+	tell.stopping()
+	return s.stop(why)
 }
 
 // warn tells what an operator may have chosen without meaning it.
@@ -170,6 +173,14 @@ func investment(settings config.Investment) bank.Investment {
 		Enabled: settings.Enabled, FirstAfter: settings.FirstAfter, Every: settings.Every, Hold: settings.Hold,
 		Rate: string(settings.Rate),
 	}
+}
+
+// longestHold is how long the committer may let everyone wait for a yield.
+func longestHold(settings config.Investment) time.Duration {
+	if !settings.Enabled {
+		return 0
+	}
+	return settings.Hold
 }
 
 func logYield(logger *slog.Logger, period string, reply bank.Reply, err error) {

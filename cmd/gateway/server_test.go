@@ -69,12 +69,19 @@ func startTrial(t *testing.T, engine bank.Engine, settings config.Config) *trial
 
 func startTrialOn(t *testing.T, kept *storage, settings config.Config) *trial {
 	t.Helper()
+	return startTrialTelling(t, kept, settings, &herald{logger: slog.New(slog.DiscardHandler)})
+}
+
+// startTrialTelling starts a server that tells systemd by a herald of the test's.
+func startTrialTelling(t *testing.T, kept *storage, settings config.Config, tell *herald) *trial {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	stdout, out := io.Pipe()
+	tell.stdout = out
 	r := &trial{t: t, address: map[string]string{}, stop: stop, ended: make(chan error, 1)}
 	go func() {
-		err := serveStorage(ctx, settings, nil, kept, newMetrics(build{}), slog.New(slog.DiscardHandler), out)
+		err := serveStorage(ctx, settings, nil, kept, newMetrics(build{}), slog.New(slog.DiscardHandler), tell)
 		out.CloseWithError(errors.Join(io.ErrUnexpectedEOF, err))
 		r.ended <- err
 	}()
