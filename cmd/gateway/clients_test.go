@@ -228,7 +228,7 @@ func missing(t *testing.T, what, install string) {
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s is missing: %s", what, install)
 	}
-	t.Skipf("SKIPPED: %s is missing, so this client has not spoken to the gateway; to install it: %s", what, install)
+	t.Skipf("SKIPPED: %s is missing, so what needs it was not tested; to install it: %s", what, install)
 }
 
 // mosquittoVersions are the names of the protocol's versions.

@@ -76,15 +76,20 @@ func startGateway(dir, path string, args ...string) (*process, error) {
 
 // startGatewayIn is startGateway with env besides the environment of the test.
 func startGatewayIn(dir string, env []string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command("gateway", args...), addresses: map[string][]string{}}
-	p.cmd.Dir, p.cmd.Stderr = dir, &p.stderr
-	p.cmd.Env = append(os.Environ(), env...)
+	p := &process{cmd: exec.Command("gateway", args...)}
+	p.cmd.Dir, p.cmd.Env = dir, append(os.Environ(), env...)
+	return p, p.start()
+}
+
+// start starts the command and waits for its ready line.
+func (p *process) start() error {
+	p.cmd.Stderr, p.addresses = &p.stderr, map[string][]string{}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	late := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
 	defer late.Stop()
@@ -92,7 +97,7 @@ func startGatewayIn(dir string, env []string, args ...string) (*process, error) 
 	fields := strings.Fields(line)
 	if err != nil || len(fields) == 0 || fields[0] != "ready" {
 		_ = p.cmd.Wait()
-		return p, errors.New("no ready line but " + strconv.Quote(line) + "\n" + p.stderr.String())
+		return errors.New("no ready line but " + strconv.Quote(line) + "\n" + p.stderr.String())
 	}
 	p.ready = line
 	for _, field := range fields[1:] {
@@ -100,7 +105,7 @@ func startGatewayIn(dir string, env []string, args ...string) (*process, error) 
 		p.addresses[door] = strings.Split(addresses, ",")
 	}
 	go func() { _, _ = io.Copy(io.Discard, stdout) }()
-	return p, nil
+	return nil
 }
 
 // stop signals the gateway and returns its exit code once it has ended: -1 when the signal ended it.
