@@ -1,7 +1,9 @@
 // Package admin is the operators' HTTP: whether the process lives, whether it takes operations, and what it measures.
 //
 // It only reads. It answers GET and HEAD on the paths of its index page and nothing else; who may connect is decided by
-// the address it is served on, and the server's timeouts belong to the caller of [New].
+// the address it is served on, and the server's timeouts belong to the caller of [New]. Who can connect is not alone: a
+// browser on the same machine shows pages of strangers. One of those reads nothing here, also when its name was made to
+// lead to this address.
 package admin
 
 import (
@@ -10,6 +12,9 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
 )
 
 // Options are the parts of the program that the pages show.
@@ -28,8 +33,8 @@ type Options struct {
 //go:embed index.html
 var indexPage string
 
-// New returns the handler of /, /healthz, /readyz and /metrics. Every other path is not found, and every other method
-// than GET and HEAD is not allowed.
+// New returns the handler of /, /healthz, /readyz and /metrics. Every other path is not found, every other method than GET
+// and HEAD is not allowed, and a request for another host than this machine by its loopback name or address is misdirected.
 func New(o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -45,16 +50,35 @@ func New(o Options) http.Handler {
 	return guarded(mux)
 }
 
-// guarded sets the headers that every answer carries: nothing here is for caches, frames or guessing browsers.
+// guarded turns away what a browser was led to here by another name, and sets the headers that every answer carries: nothing
+// here is for caches, frames, guessing browsers or pages of other origins.
 func guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "+
+			"frame-ancestors 'none'")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		if !loopback(r.Host) {
+			http.Error(w, "ask for localhost, 127.0.0.1 or [::1]", http.StatusMisdirectedRequest)
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// loopback reports whether a Host header names this machine as only its own programs do. A page whose author's name server
+// tells this machine's address for the author's name (DNS rebinding) is of one origin with what it reads here, but has that
+// name in the header. No browser leaves the header out; a probe by HTTP/1.0 does.
+func loopback(host string) bool {
+	if host == "" {
+		return true
+	}
+	name := (&url.URL{Host: host}).Hostname()
+	address, err := netip.ParseAddr(name)
+	return err == nil && address.Unmap().IsLoopback() || strings.EqualFold(name, "localhost")
 }
 
 type pages struct {
