@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("GORACE", raceOptions); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"gateway": main})
+	testscript.Main(watchedRun{m}, map[string]func(){"gateway": main})
 }
 
 // TestScripts runs the sessions in testdata/script: the real program as its own process. A script may use, besides

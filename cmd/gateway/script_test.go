@@ -54,6 +54,11 @@ func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 	if code != want {
 		ts.Fatalf("exit code %d, want %d", code, want)
 	}
+	for line := range strings.Lines(ts.ReadFile("stderr")) {
+		if fault := tellsOf(line, nil); fault != "" {
+			ts.Fatalf("stderr: %s: %q", fault, line)
+		}
+	}
 }
 
 // process is a gateway that a test has started.
@@ -83,7 +88,7 @@ func startGatewayIn(dir string, env []string, args ...string) (*process, error) 
 
 // start starts the command and waits for its ready line.
 func (p *process) start() error {
-	p.cmd.Stderr, p.addresses = &p.stderr, map[string][]string{}
+	p.cmd.Stderr, p.addresses = io.MultiWriter(&p.stderr, logs.writer()), map[string][]string{}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return err

@@ -67,6 +67,7 @@ func serveCommand() command {
 }
 
 func newLogger(w io.Writer, settings config.Log) *slog.Logger {
+	w = escaper{w}
 	options := &slog.HandlerOptions{Level: settings.Level}
 	if settings.Format == config.LogJSON {
 		return slog.New(slog.NewJSONHandler(w, options))

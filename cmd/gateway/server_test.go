@@ -81,7 +81,8 @@ func startTrialTelling(t *testing.T, kept *storage, settings config.Config, tell
 	tell.stdout = out
 	r := &trial{t: t, address: map[string]string{}, stop: stop, ended: make(chan error, 1)}
 	go func() {
-		err := serveStorage(ctx, settings, nil, kept, newMetrics(build{}), slog.New(slog.DiscardHandler), tell)
+		logger := slog.New(slog.NewTextHandler(logs.writer(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+		err := serveStorage(ctx, settings, nil, kept, newMetrics(build{}), logger, tell)
 		out.CloseWithError(errors.Join(io.ErrUnexpectedEOF, err))
 		r.ended <- err
 	}()
