@@ -42,7 +42,7 @@ func (r watchedRun) Run() int {
 var unspeakable = []string{
 	"$argon2", "$2a$", "$2b$", "$2y$", "private key",
 	`"op":`, `"account":`, `"amount":`, `"memo":`, `"password`, "xa2op", "xa7account", "xa6amount",
-	"id_pessoa", "classe", "objeto", "dominio",
+	"id_pessoa", `"classe":`, `"objeto":`, "xa6classe", "dominio",
 	"correct horse", // a password of testdata/script
 }
 
