@@ -137,7 +137,7 @@ func TestSystemdIsNotToldReadyByAStartThatFails(t *testing.T) {
 	settings.Admin.Address = held.Addr().String()
 	tell, _ := heraldOf(t, map[string]string{"NOTIFY_SOCKET": m.socket, "WATCHDOG_USEC": "1000"})
 	kept := &storage{engine: bank.NewMemory(bank.Rules{}, time.Now)}
-	if err := serveStorage(t.Context(), settings, kept, newMetrics(build{}), slog.New(slog.DiscardHandler), tell); err == nil {
+	if err := serveStorage(t.Context(), settings, reloads{}, kept, newMetrics(build{}), slog.New(slog.DiscardHandler), tell); err == nil {
 		t.Fatal("served on an address that was taken")
 	}
 	tell.notify("END=1")

@@ -6,11 +6,9 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"os/signal"
 	"reflect"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"gateway/access"
@@ -21,47 +19,54 @@ import (
 // reloader takes in, at a SIGHUP, what of the settings may change while the gateway serves: the users, and
 // what is in the TLS files.
 type reloader struct {
-	read   func() (config.Config, error) // the settings anew; a config.Problems tells all that is wrong
-	served config.Config                 // what the rest of the gateway was started with
+	reloads
+	served config.Config // what the rest of the gateway was started with
 	users  *access.Registry
 	revoke func(lost func(principal string) bool) // ends what those have open
 	// certificates are those of the listeners.
 	certificates []*certs.Identity
 	metrics      *reloadMetrics
+	tell         *herald
 	logger       *slog.Logger
 }
 
-// run reloads at each SIGHUP until ctx ends.
+// reloads are asked for by a signal. read returns the settings anew; a [config.Problems] is all that is wrong with them. The
+// zero value is never asked.
+type reloads struct {
+	asked <-chan os.Signal
+	read  func() (config.Config, error)
+}
+
+// run reloads whenever that is asked for, until ctx ends.
 func (r *reloader) run(ctx context.Context) {
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGHUP)
-	defer signal.Stop(asked)
 	for {
 		select {
-		case <-asked:
-			r.reload()
+		case <-r.asked:
+			if err := r.tell.reload(r.reload); err != nil {
+				r.refuse(err)
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// reload takes the settings in, or leaves everything as it is and says why.
-func (r *reloader) reload() {
+// reload takes the settings in, or leaves everything as it is and returns why.
+func (r *reloader) reload() error {
 	settings, lost, err := r.take()
 	if err == nil {
 		r.revoke(func(principal string) bool { return lost[principal] })
 	}
 	r.metrics.done(err == nil, time.Now())
 	if err != nil {
-		r.refuse(err)
-		return
+		return err
 	}
 	attributes := []any{"users", len(settings.Auth.Users), "lost_something", slices.Sorted(maps.Keys(lost))}
 	if waiting := changed(r.served, settings); len(waiting) > 0 {
 		attributes = append(attributes, "only_at_a_restart", strings.Join(waiting, " "))
 	}
 	r.logger.Info("settings reloaded", attributes...)
+	return nil
 }
 
 // take takes the settings in, the users last, and returns who has lost something.

@@ -8,7 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"gateway/bank"
@@ -54,8 +56,11 @@ func serveCommand() command {
 				if _, chosen := env.getenv("GOMAXPROCS"); !chosen {
 					defer journal.AddProcessors()()
 				}
-				reread := func() (config.Config, error) { return config.Load(*file, env.getenv) }
-				if err := serve(ctx, settings, reread, logger, newHerald(env, logger)); err != nil {
+				asked := make(chan os.Signal, 1)
+				signal.Notify(asked, syscall.SIGHUP) // before anything takes long: unheard, it would end the process
+				defer signal.Stop(asked)
+				again := reloads{asked, func() (config.Config, error) { return config.Load(*file, env.getenv) }}
+				if err := serve(ctx, settings, again, logger, newHerald(env, logger)); err != nil {
 					code := exitCode(err)
 					logger.Error("failed", "err", err, "exit", code)
 					return code
@@ -107,11 +112,8 @@ func exitCode(err error) int {
 	return exitBroken
 }
 
-// reread returns the settings anew; a [config.Problems] is all that is wrong with them.
-type reread func() (config.Config, error)
-
 // serve opens what the settings name, and serves until ctx ends or a part fails.
-func serve(ctx context.Context, settings config.Config, again reread, logger *slog.Logger, tell *herald) error {
+func serve(ctx context.Context, settings config.Config, again reloads, logger *slog.Logger, tell *herald) error {
 	warn(settings, logger)
 	tell.recovering()
 	m := newMetrics(readBuild())
@@ -132,7 +134,7 @@ func serve(ctx context.Context, settings config.Config, again reread, logger *sl
 // serveStorage starts everything before the storage, in order, and stops it in the opposite one. The storage is the
 // caller's to close.
 func serveStorage(
-	ctx context.Context, settings config.Config, again reread, kept *storage, m *metrics, logger *slog.Logger, tell *herald,
+	ctx context.Context, settings config.Config, again reloads, kept *storage, m *metrics, logger *slog.Logger, tell *herald,
 ) error {
 	users, err := newRegistry(settings, m, logger)
 	if err != nil {
@@ -146,11 +148,11 @@ func serveStorage(
 	if err := s.listen(ctx, settings, m); err != nil {
 		return err
 	}
+	s.reloader = &reloader{
+		reloads: again, served: settings, users: users, revoke: s.revoke, certificates: s.identities, metrics: &m.reload,
+		tell: tell, logger: logger,
+	}
 	s.start(ctx)
-	go (&reloader{
-		read: again, served: settings, users: users, revoke: s.revoke, certificates: s.identities, metrics: &m.reload,
-		logger: logger,
-	}).run(ctx)
 	logger.Info("serving", "addresses", strings.TrimSpace(s.addresses()))
 	tell.ready(s.addresses())
 	defer tell.watch(banco, longestHold(settings.Bank.Investment))()

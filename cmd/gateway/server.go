@@ -36,7 +36,8 @@ type server struct {
 	adminDoor   net.Listener // nil: off
 
 	closeDoors, stopCommitter context.CancelFunc
-	watching                  sync.WaitGroup // the identities
+	watching                  sync.WaitGroup // the identities and the reloader
+	reloader                  *reloader
 
 	committed chan struct{} // closed when the committer has ended, with commitErr set
 	commitErr error
@@ -102,6 +103,7 @@ func (s *server) start(ctx context.Context) {
 	for _, identity := range s.identities {
 		s.watching.Go(func() { identity.Run(doors) })
 	}
+	s.watching.Go(func() { s.reloader.run(doors) })
 	s.adminEnd = make(chan error, 1)
 	if s.adminDoor != nil {
 		go func() { s.adminEnd <- s.admin.Serve(s.adminDoor) }()

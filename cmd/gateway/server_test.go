@@ -82,7 +82,7 @@ func startTrialTelling(t *testing.T, kept *storage, settings config.Config, tell
 	r := &trial{t: t, address: map[string]string{}, stop: stop, ended: make(chan error, 1)}
 	go func() {
 		logger := slog.New(slog.NewTextHandler(logs.writer(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-		err := serveStorage(ctx, settings, nil, kept, newMetrics(build{}), logger, tell)
+		err := serveStorage(ctx, settings, reloads{}, kept, newMetrics(build{}), logger, tell)
 		out.CloseWithError(errors.Join(io.ErrUnexpectedEOF, err))
 		r.ended <- err
 	}()

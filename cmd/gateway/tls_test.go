@@ -91,7 +91,7 @@ func TestACertificateThatVanishedIsAWrongSetting(t *testing.T) {
 			t.Fatal(err)
 		}
 		kept := &storage{engine: bank.NewMemory(bank.Rules{}, time.Now)}
-		err := serveStorage(context.Background(), settings, nil, kept, newMetrics(build{}), slog.New(slog.DiscardHandler), io.Discard)
+		err := serveStorage(context.Background(), settings, reloads{}, kept, newMetrics(build{}), slog.New(slog.DiscardHandler), &herald{stdout: io.Discard})
 		if exitCode(err) != exitSettings || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "listeners[0].tls") {
 			t.Errorf("exit %d: %v", exitCode(err), err)
 		}

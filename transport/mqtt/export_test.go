@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"crypto/x509"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -119,4 +120,14 @@ func (s *Server) EntryIDsFrom(clientID string, id uint16) {
 	session.mu.Lock()
 	defer session.mu.Unlock()
 	session.feed.lastID = id + 1
+}
+
+// Certificates returns those of the clients that are connected.
+func (s *Server) Certificates() (all []*x509.Certificate) {
+	s.each(func(c *conn) {
+		if c.certificate != nil {
+			all = append(all, c.certificate)
+		}
+	})
+	return all
 }
