@@ -37,7 +37,7 @@ type server struct {
 
 	closeDoors, stopCommitter context.CancelFunc
 	watching                  sync.WaitGroup // the identities and the reloader
-	reloader                  *reloader
+	reloader                  *reloader // nil: the settings are read once
 
 	committed chan struct{} // closed when the committer has ended, with commitErr set
 	commitErr error
@@ -103,7 +103,9 @@ func (s *server) start(ctx context.Context) {
 	for _, identity := range s.identities {
 		s.watching.Go(func() { identity.Run(doors) })
 	}
-	s.watching.Go(func() { s.reloader.run(doors) })
+	if s.reloader != nil {
+		s.watching.Go(func() { s.reloader.run(doors) })
+	}
 	s.adminEnd = make(chan error, 1)
 	if s.adminDoor != nil {
 		go func() { s.adminEnd <- s.admin.Serve(s.adminDoor) }()

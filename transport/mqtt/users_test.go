@@ -16,8 +16,9 @@ import (
 
 // village is an Access of users whose password is secret. Each may use its name, and what begins with its name or shared-.
 type village struct {
-	mu    sync.Mutex // guards all below
-	users map[string]bool
+	mu     sync.Mutex // guards all below
+	users  map[string]bool
+	holder string // of every certificate; it may use any id
 	busy  bool
 	asked chan string // of each login, before it is answered, when it is not nil
 	let   chan struct{}
@@ -50,11 +51,11 @@ func (v *village) Login(ctx context.Context, _ netip.Addr, user string, password
 	return user, nil
 }
 
-func (v *village) Certified(*x509.Certificate) (string, bool) { return "", false }
+func (v *village) Certified(*x509.Certificate) (string, bool) { return v.holder, v.holder != "" }
 
 func (v *village) MayUse(principal, id string) bool {
 	shared := strings.HasPrefix(id, "shared-")
-	return shared || principal == "anonymous" || id == principal || strings.HasPrefix(id, principal+"-")
+	return shared || principal == "anonymous" || principal == v.holder || id == principal || strings.HasPrefix(id, principal+"-")
 }
 
 // set changes the village.
@@ -247,5 +248,41 @@ func TestAPrincipalHasSoManySessions(t *testing.T) {
 			}
 			enter(t, h.address, hello{id: "ana-0", user: "ana"}) // in the place of the one before
 		})
+	}
+}
+
+// TestX4WhoShowsACertificateIsItsUser and nobody else, whatever name comes with it.
+func TestX4WhoShowsACertificateIsItsUser(t *testing.T) {
+	vault := newVault(t, true)
+	village := newVillage()
+	h := build(t, func(o *mqtt.Options) { o.Access = village }, vault.listeners()...)
+	own := vault.clients.Issue(t, nil)
+	try := func(k hello) byte { return vault.call(own).greet(k).reason }
+	if got := try(hello{id: "ana"}); got != 0x87 {
+		t.Errorf("a certificate of nobody's: 0x%02x", got) // and not anonymous, though the listener is on loopback
+	}
+	village.holder = "ana"
+	for name, c := range map[string]struct {
+		hello hello
+		want  byte
+	}{
+		"no name":             {hello{id: "ana"}, 0},
+		"its name":            {hello{id: "ana", user: "ana"}, 0},
+		"a wrong password":    {hello{id: "ana", user: "ana", password: "guess"}, 0x86},
+		"another's name":      {hello{id: "ana", user: "bia"}, 0x86},
+		"everyone's name":     {hello{id: "ana", user: "anonymous"}, 0x86},
+		"MQTT 3, no name":     {hello{id: "ana", level: 4}, 0},
+		"MQTT 3, another one": {hello{id: "ana", level: 4, user: "bia"}, 4},
+	} {
+		if got := try(c.hello); got != c.want {
+			t.Errorf("%s: 0x%02x, want 0x%02x", name, got, c.want)
+		}
+	}
+	p := vault.call(own)
+	p.greet(hello{id: "ana"})
+	p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+	p.ack(tPuback, 1, 0)
+	if e := h.engine.Entries()[0]; e.Principal != "ana" {
+		t.Errorf("the entry is %q's", e.Principal)
 	}
 }
