@@ -228,6 +228,17 @@ func (h *held) answer(n int) {
 	}
 }
 
+// answerBackwards does all that was accepted, the last first, so that a session has nothing to send until all is there.
+func (h *held) answerBackwards() {
+	h.mu.Lock()
+	done, ops := h.done[h.answered:], h.ops[h.answered:]
+	h.answered = len(h.ops)
+	h.mu.Unlock()
+	for i := len(ops) - 1; i >= 0; i-- {
+		done[i](bank.Refusal(&ops[i], bank.OK), nil)
+	}
+}
+
 // waiting returns how many operations are accepted and not answered.
 func (h *held) waiting() int {
 	h.mu.Lock()
