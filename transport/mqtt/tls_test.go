@@ -87,7 +87,7 @@ func (v *vault) surf(config *tls.Config, origin string) *peer {
 
 func TestTLSDeposits(t *testing.T) {
 	v := newVault(t, true)
-	h := build(t, nil, v.listeners()...)
+	h := build(t, func(o *mqtt.Options) { o.Access = &village{holder: "holder"} }, v.listeners()...)
 	own := v.clients.Issue(t, func(c *x509.Certificate) { c.DNSNames = []string{"atm.example"} })
 	for name, connect := range map[string]func() *peer{
 		"plain": func() *peer { return v.call(own) }, "web": func() *peer { return v.surf(v.config(own), "") },
@@ -154,7 +154,7 @@ func TestASlowReaderOverTLSHarmsNobodyElse(t *testing.T) {
 func TestX3OpenSSL(t *testing.T) {
 	observer := new(counts)
 	v := newVault(t, true)
-	h := build(t, func(o *mqtt.Options) { o.Observer = observer }, v.listeners()...)
+	h := build(t, func(o *mqtt.Options) { o.Access, o.Observer = &village{holder: "holder"}, observer }, v.listeners()...)
 	goodbye := string(append(hello{id: "c", level: 4}.bytes(), tDisconnect<<4, 0))
 	const request = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 	refused := 0
@@ -194,7 +194,7 @@ func TestX3OpenSSL(t *testing.T) {
 // TestX3Mosquitto: a client of another make needs a certificate, and takes the server's for what it is.
 func TestX3Mosquitto(t *testing.T) {
 	v := newVault(t, true)
-	h := build(t, nil, v.listeners()...)
+	h := build(t, func(o *mqtt.Options) { o.Access = &village{holder: "holder"} }, v.listeners()...)
 	h.address = v.plain.Addr().String()
 	ca := certstest.Write(t, v.directory, "server-ca.pem", v.server.PEM())
 	cert, key := v.clients.Issue(t, nil).Write(t, v.directory, "own")
