@@ -78,7 +78,7 @@ var arrows = map[string][]string{
 	"transport/socket": {"bank", "certs", "gate", "seldom", "wire"},
 	"transport/mqtt":   {"bank", "certs", "gate", "seldom", "wire"},
 	"client":           {"bank", "wire"},
-	"access":           {"bank"},
+	"access":           {"bank", "gate"},
 	"admin":            {"bank"},
 	"config":           {},
 	"seldom":           {},

@@ -17,7 +17,7 @@ func NewSlots(free, room int) *Slots {
 
 // Enter is enter.
 func (s *Slots) Enter(ctx context.Context, from netip.Addr) error {
-	return s.enter(ctx, networkOf(from))
+	return s.enter(ctx, from)
 }
 
 // Leave is leave.
@@ -27,6 +27,3 @@ func (s *Slots) Leave() { s.leave() }
 func (s *Slots) Idle(free, room int) bool {
 	return s.free == free && s.room == room && len(s.waiting) == 0 && len(s.turns) == 0
 }
-
-// NetworkOf is networkOf.
-func NetworkOf(a netip.Addr) netip.Prefix { return networkOf(a) }

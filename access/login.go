@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"gateway/gate"
 )
 
 // Logins bounds what logging in may cost. Zero values are replaced by the defaults.
@@ -73,12 +75,12 @@ type logins struct {
 
 	mu        sync.Mutex // guards all below
 	tries     shelf[pair, *try]
-	addresses shelf[netip.Prefix, *budget]
+	addresses shelf[netip.Addr, *budget]
 }
 
 // pair is who tries from where: failures from elsewhere, or as another, are not held against it.
 type pair struct {
-	from netip.Prefix
+	from netip.Addr
 	user string
 }
 
@@ -110,13 +112,13 @@ func (l *logins) init(o Logins) {
 	}
 	l.slots.init(o.Checks, o.Waiting)
 	l.tries = newShelf[pair, *try](o.Remembered)
-	l.addresses = newShelf[netip.Prefix, *budget](o.Remembered)
+	l.addresses = newShelf[netip.Addr, *budget](o.Remembered)
 }
 
 // Login returns the principal that user and password are, or [ErrWrong], [ErrDelayed] or [ErrBusy]. It may take seconds: a
 // failure is answered late, and checks wait for one another. The end of ctx ends that with [ErrBusy].
 func (r *Registry) Login(ctx context.Context, from netip.Addr, user string, password []byte) (principal string, err error) {
-	outcome, err := r.login(ctx, networkOf(from), user, password)
+	outcome, err := r.login(ctx, gate.Network(from), user, password)
 	r.options.Observer.Login(from, user, outcome)
 	if err != nil {
 		return "", err
@@ -124,7 +126,7 @@ func (r *Registry) Login(ctx context.Context, from netip.Addr, user string, pass
 	return user, nil
 }
 
-func (r *Registry) login(ctx context.Context, from netip.Prefix, user string, password []byte) (Outcome, error) {
+func (r *Registry) login(ctx context.Context, from netip.Addr, user string, password []byte) (Outcome, error) {
 	t := r.logins.try(pair{from, bounded(user)})
 	select {
 	case t.turn <- struct{}{}:
@@ -161,7 +163,7 @@ func (r *Registry) login(ctx context.Context, from netip.Prefix, user string, pa
 }
 
 // check looks whether password is p's, which is nil when there is no such user. It takes as long then.
-func (r *Registry) check(ctx context.Context, from netip.Prefix, p *principal, password []byte) (right bool, err error) {
+func (r *Registry) check(ctx context.Context, from netip.Addr, p *principal, password []byte) (right bool, err error) {
 	if !r.logins.spend(from, time.Now()) {
 		return false, ErrDelayed
 	}
@@ -229,7 +231,7 @@ func (t *try) succeed() {
 }
 
 // spend takes one of the failures that an address has, or reports that there is none left. What succeeds gives it back.
-func (l *logins) spend(from netip.Prefix, now time.Time) bool {
+func (l *logins) spend(from netip.Addr, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.addresses.get(from, func() *budget { return new(budget) })
@@ -242,7 +244,7 @@ func (l *logins) spend(from netip.Prefix, now time.Time) bool {
 	return true
 }
 
-func (l *logins) giveBack(from netip.Prefix) {
+func (l *logins) giveBack(from netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.addresses.get(from, func() *budget { return new(budget) })
@@ -278,20 +280,6 @@ func (p *principal) remember(fingerprint [sha256.Size]byte, now time.Time) {
 func (p *principal) remembers(fingerprint [sha256.Size]byte, now time.Time) bool {
 	last := p.right.Load()
 	return last != nil && subtle.ConstantTimeCompare(last.fingerprint[:], fingerprint[:]) == 1 && now.Before(last.until)
-}
-
-// networkOf returns what is held to be one client: an IPv4 address, or the /64 that one customer has of IPv6.
-func networkOf(address netip.Addr) netip.Prefix {
-	address = address.Unmap().WithZone("")
-	bits := address.BitLen()
-	if address.Is6() {
-		bits = 64
-	}
-	prefix, err := address.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{} // no address: all of those are one
-	}
-	return prefix
 }
 
 // bounded returns a user name as it is remembered: what is too long to be one is not kept whole.

@@ -12,16 +12,16 @@ type slots struct {
 	mu      sync.Mutex // guards all below
 	free    int
 	room    int // for more to wait
-	waiting map[netip.Prefix][]chan struct{}
-	turns   []netip.Prefix // those with someone waiting, the next one first
+	waiting map[netip.Addr][]chan struct{}
+	turns   []netip.Addr // those with someone waiting, the next one first
 }
 
 func (s *slots) init(free, room int) {
-	s.free, s.room, s.waiting = free, room, make(map[netip.Prefix][]chan struct{})
+	s.free, s.room, s.waiting = free, room, make(map[netip.Addr][]chan struct{})
 }
 
 // enter returns nil when it is the caller's turn, who then calls leave; or [ErrBusy].
-func (s *slots) enter(ctx context.Context, from netip.Prefix) error {
+func (s *slots) enter(ctx context.Context, from netip.Addr) error {
 	s.mu.Lock()
 	if s.free > 0 {
 		s.free--
@@ -81,7 +81,7 @@ func (s *slots) leaveLocked() {
 }
 
 // forgetLocked removes one who waits no more.
-func (s *slots) forgetLocked(from netip.Prefix, called chan struct{}) {
+func (s *slots) forgetLocked(from netip.Addr, called chan struct{}) {
 	s.room++
 	line := s.waiting[from]
 	for i := range line {

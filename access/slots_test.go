@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -85,18 +84,4 @@ func TestSlotsHaveRoomForSoManyAndForgetWhoLeaves(t *testing.T) {
 			t.Errorf("%d left; idle: %v", left, s.Idle(2, 3))
 		}
 	})
-}
-
-func TestANetworkIsAnAddressOrTheWholeOfASite(t *testing.T) {
-	for address, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1/32", "::ffff:192.0.2.1": "192.0.2.1/32", "2001:db8:1:2:3::4": "2001:db8:1:2::/64",
-		"fe80::1%eth0": "fe80::/64",
-	} {
-		if got := access.NetworkOf(netip.MustParseAddr(address)); got.String() != want {
-			t.Errorf("%s: %v, want %s", address, got, want)
-		}
-	}
-	if got := access.NetworkOf(netip.Addr{}); got.IsValid() {
-		t.Errorf("no address: %v", got)
-	}
 }
