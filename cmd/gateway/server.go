@@ -37,7 +37,7 @@ type server struct {
 
 	closeDoors, stopCommitter context.CancelFunc
 	watching                  sync.WaitGroup // the identities and the reloader
-	reloader                  *reloader // nil: the settings are read once
+	reloader                  *reloader      // nil: the settings are read once
 
 	committed chan struct{} // closed when the committer has ended, with commitErr set
 	commitErr error

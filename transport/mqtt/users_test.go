@@ -19,9 +19,9 @@ type village struct {
 	mu     sync.Mutex // guards all below
 	users  map[string]bool
 	holder string // of every certificate; it may use any id
-	busy  bool
-	asked chan string // of each login, before it is answered, when it is not nil
-	let   chan struct{}
+	busy   bool
+	asked  chan string // of each login, before it is answered, when it is not nil
+	let    chan struct{}
 }
 
 func newVillage(more ...string) *village {
