@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,7 +62,7 @@ func TestSlotsHaveRoomForSoManyAndForgetWhoLeaves(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		left := 0
+		var left atomic.Int32
 		for i := range 3 {
 			from := here
 			if i == 2 {
@@ -69,7 +70,7 @@ func TestSlotsHaveRoomForSoManyAndForgetWhoLeaves(t *testing.T) {
 			}
 			all.Go(func() {
 				if err := s.Enter(ctx, from); errors.Is(err, access.ErrBusy) {
-					left++
+					left.Add(1)
 				}
 			})
 			synctest.Wait()
@@ -81,8 +82,8 @@ func TestSlotsHaveRoomForSoManyAndForgetWhoLeaves(t *testing.T) {
 		all.Wait()
 		s.Leave()
 		s.Leave()
-		if left != 3 || !s.Idle(2, 3) {
-			t.Errorf("%d left; idle: %v", left, s.Idle(2, 3))
+		if left.Load() != 3 || !s.Idle(2, 3) {
+			t.Errorf("%d left; idle: %v", left.Load(), s.Idle(2, 3))
 		}
 	})
 }
