@@ -131,8 +131,8 @@ func TestX1ANetworkHasSoManyFailures(t *testing.T) {
 			var tries sync.WaitGroup // the holds are beside one another
 			tries.Go(func() { login(r, here, user, "x") })
 			tries.Go(func() { login(r, six, user, "x") })
-			six = six.Next()
 			tries.Wait()
+			six = six.Next()
 		}
 		// 2,000 tries took 200 s, in which 66 more are granted.
 		if got := w.count(access.Wrong); got < 120 || got > 2*(60+67) {
