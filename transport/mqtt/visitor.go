@@ -148,7 +148,7 @@ func (v *visitor) CloseWrite() error {
 // reject counts a connection that is not served, or no longer, and tells of it.
 func (s *Server) reject(peer netip.AddrPort, reason string) {
 	s.options.Observer.Rejected(reason)
-	s.tell(slog.LevelWarn, "connection rejected", peer, "reason", reason)
+	s.tell(slog.LevelWarn, occurrence{what: "connection rejected", reason: reason}, peer, slog.String("reason", reason))
 }
 
 // rejectOrigin does so for a page, of which an HTTP server shows the request alone.
@@ -157,15 +157,16 @@ func (s *Server) rejectOrigin(r *http.Request) {
 	s.reject(netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port()), RejectedOrigin)
 }
 
-// occurrence is a thing that happens, and where it comes from.
+// occurrence is a thing that happens, and where it comes from. Its reason is empty where peers make up what it says.
 type occurrence struct {
-	from netip.Addr
-	what string
+	from         netip.Addr
+	what, reason string
 }
 
 // tell logs what a peer did. The log hears of the same from one address once in tellEvery, and then how often it did not.
-func (s *Server) tell(level slog.Level, what string, peer netip.AddrPort, attribute, reason string) {
-	if held, ok := s.told.Pass(occurrence{gate.Network(peer.Addr()), what}); ok {
-		s.options.Logger.Log(context.Background(), level, what, "peer", peer, attribute, reason, "held_back", held)
+func (s *Server) tell(level slog.Level, o occurrence, peer netip.AddrPort, detail slog.Attr) {
+	o.from = gate.Network(peer.Addr())
+	if held, ok := s.told.Pass(o); ok {
+		s.options.Logger.Log(context.Background(), level, o.what, "peer", peer, detail, "held_back", held)
 	}
 }

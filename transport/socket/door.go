@@ -95,7 +95,7 @@ func (d *door) submit(
 // refuse returns the reply to bytes that were no operation; op is what could be read of one.
 func (d *door) refuse(g *guest, op *bank.Operation, err error) bank.Reply {
 	if err != errStopping && err != errRevoked {
-		d.tell(slog.LevelInfo, "no operation", g.peer, "err", err.Error())
+		d.tell(slog.LevelInfo, occurrence{what: "no operation"}, g.peer, slog.String("err", err.Error()))
 	}
 	var fault *wire.Fault
 	if !errors.As(err, &fault) {

@@ -90,19 +90,20 @@ func (d *door) secure(ctx context.Context, g *guest) bool {
 // reject counts a connection that is not served and tells of it.
 func (d *door) reject(peer netip.AddrPort, reason string) {
 	d.options.Observer.Rejected(reason)
-	d.tell(slog.LevelWarn, "connection rejected", peer, "reason", reason)
+	d.tell(slog.LevelWarn, occurrence{what: "connection rejected", reason: reason}, peer, slog.String("reason", reason))
 }
 
-// occurrence is a thing that happens, and where it comes from.
+// occurrence is a thing that happens, and where it comes from. Its reason is empty where peers make up what it says.
 type occurrence struct {
-	from netip.Addr
-	what string
+	from         netip.Addr
+	what, reason string
 }
 
 // tell logs what a peer did. The log hears of the same from one address once in tellEvery, and then how often it did not.
-func (s *Server) tell(level slog.Level, what string, peer netip.AddrPort, attribute, reason string) {
-	if held, ok := s.told.Pass(occurrence{gate.Network(peer.Addr()), what}); ok {
-		s.options.Logger.Log(context.Background(), level, what, "peer", peer, attribute, reason, "held_back", held)
+func (s *Server) tell(level slog.Level, o occurrence, peer netip.AddrPort, detail slog.Attr) {
+	o.from = gate.Network(peer.Addr())
+	if held, ok := s.told.Pass(o); ok {
+		s.options.Logger.Log(context.Background(), level, o.what, "peer", peer, detail, "held_back", held)
 	}
 }
 
