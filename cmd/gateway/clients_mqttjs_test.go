@@ -25,6 +25,8 @@ const (
 type job struct {
 	URL      string `json:"url"`
 	ID       string `json:"id"`
+	User     string `json:"user,omitempty"`
+	Password string `json:"password,omitempty"`
 	Version  int    `json:"version"`
 	Patience int64  `json:"patience"` // in milliseconds
 	Asks     []ask  `json:"asks"`
@@ -51,7 +53,9 @@ func (c *counter) employ(t *testing.T, p performer) {
 			for qos := range byte(3) {
 				name := fmt.Sprint(p.name, "-", scheme, "-", version)
 				c.serve(t, customer{name, qos, formats, func(id string, asks []ask) ([][]byte, error) {
-					outcome, err := p.perform(job{scheme + "://" + addresses[scheme], id, version, patience.Milliseconds(), asks})
+					outcome, err := p.perform(job{
+						URL: scheme + "://" + addresses[scheme], ID: id, Version: version, Patience: patience.Milliseconds(), Asks: asks,
+					})
 					if outcome.Error != "" {
 						err = errors.New(outcome.Error)
 					}
@@ -150,19 +154,32 @@ func (d *desk) perform(j job) (outcomeOfJob, error) {
 
 // chromium runs the list in a page of a real browser, whose origin is one that the gateway lists.
 func (c *counter) chromium(t *testing.T) {
+	browse(t, c.page.URL)
+	c.employ(t, performer{"page", []string{"ws"}, c.desk.perform})
+}
+
+// browse has a real browser open the page of a desk until the test ends.
+func browse(t *testing.T, desk string, more ...string) {
+	t.Helper()
 	path := needed(t, "chromium", "apt-get install chromium")
 	needMQTTjs(t)
-	dir := t.TempDir()
-	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-breakpad",
-		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir="+dir,
-		c.page.URL+"/page.html")
+	dir, err := os.MkdirTemp("", "page") // not the test's, whose name would make the path of a socket in it too long
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	cmd := exec.Command(path, append([]string{
+		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-breakpad",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir=" + dir,
+		desk + "/page.html",
+	}, more...)...)
 	var complaint bytes.Buffer
 	cmd.Env, cmd.Stderr = append(os.Environ(), "TMPDIR="+dir), &complaint
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		late := time.AfterFunc(patience, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 		defer late.Stop()
 		_ = cmd.Process.Signal(syscall.SIGTERM) // its children end with it
@@ -170,6 +187,5 @@ func (c *counter) chromium(t *testing.T) {
 		if t.Failed() {
 			t.Logf("chromium: %s", complaint.String())
 		}
-	}()
-	c.employ(t, performer{"page", []string{"ws"}, c.desk.perform})
+	})
 }

@@ -11,8 +11,9 @@ async function perform(mqtt, job) {
 // askAll asks for one operation after the other.
 async function askAll(mqtt, job) {
   const client = await mqtt.connectAsync(job.url, {
-    clientId: job.id, protocolVersion: job.version, reconnectPeriod: 0, connectTimeout: job.patience,
-  });
+    clientId: job.id, username: job.user, password: job.password, protocolVersion: job.version,
+    reconnectPeriod: 0, connectTimeout: job.patience,
+  }, false);
   const topic = `bank/replies/${job.id}`;
   await client.subscribeAsync(`${topic}/#`, { qos: 1 });
   let hear, fail;
