@@ -43,11 +43,7 @@ func (s *server) listen(ctx context.Context, settings config.Config, m *metrics)
 	if err := s.listenMQTT(ctx, settings, m, connections, &bound); err != nil {
 		return err
 	}
-	for _, ln := range bound {
-		if !onLoopback(ln) {
-			s.logger.Warn("listening beyond loopback", "address", ln.Addr().String())
-		}
-	}
+	s.warnOfPlain()
 	m.gauge("ready", "1 while operations are accepted, else 0.", nil, func() float64 {
 		if s.ready() != nil {
 			return 0
@@ -164,6 +160,21 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 	m.gauge("mqtt_replies_waiting", "Replies that wait for MQTT clients, or are not acknowledged.", nil,
 		func() float64 { return float64(broker.Waiting()) })
 	return nil
+}
+
+// warnOfPlain tells of each listener beyond loopback that has no TLS.
+func (s *server) warnOfPlain() {
+	warn := func(ln net.Listener, security *tls.Config, what string) {
+		if security == nil && !onLoopback(ln) {
+			s.logger.Warn(what+" in the clear: the listener is beyond loopback and has no tls", "address", ln.Addr().String())
+		}
+	}
+	for _, l := range s.socketDoors {
+		warn(l.Net, l.TLS, "operations cross the network")
+	}
+	for _, l := range s.mqttDoors {
+		warn(l.Net, l.TLS, "logins cross the network")
+	}
 }
 
 // adminServer bounds what a client of the operators' HTTP may cost.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"gateway/certs/certstest"
 )
 
 // TestReadmeOnANetwork pastes into a shell what README.md tells to paste. A line that begins with # is what must be printed
@@ -108,4 +110,36 @@ func readFile(t *testing.T, path string) string {
 func portOf(address string) string {
 	_, port, _ := strings.Cut(address, ":")
 	return port
+}
+
+// TestAListenerThatIsPlainBeyondLoopbackIsToldOf once, at the start, and no other.
+func TestAListenerThatIsPlainBeyondLoopbackIsToldOf(t *testing.T) {
+	dir := t.TempDir()
+	certstest.NewAuthority(t, "authority").Issue(t, nil).Write(t, dir, "server")
+	certstest.Write(t, dir, settingsFile, []byte(`
+socket:
+  listeners:
+  - { address: "127.0.0.1:0", codec: json }
+  - { address: "0.0.0.0:0", codec: json, principal: till, allow_from: ["127.0.0.0/8"] }
+  - { address: "0.0.0.0:0", codec: json, principal: till, allow_from: ["127.0.0.0/8"], tls: { cert: server.pem, key: server.key } }
+mqtt:
+  listeners:
+  - { address: "0.0.0.0:0", tls: { cert: server.pem, key: server.key } }
+  - { address: "0.0.0.0:0" }
+admin: { address: "" }
+auth: { users: [ { name: till, accounts: ["1"] } ] }
+`))
+	p, err := startGateway(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, err := p.stop(syscall.SIGTERM); code != exitDone || err != nil {
+		t.Fatalf("exit code %d, %v\n%s", code, err, p.stderr.String())
+	}
+	told := regexp.MustCompile(`level=WARN msg="(operations|logins) cross the network in the clear: .*address=(\S+)`).
+		FindAllStringSubmatch(p.stderr.String(), -1)
+	if len(told) != 2 || told[0][1] != "operations" || told[0][2] != p.addresses["socket"][1] ||
+		told[1][1] != "logins" || told[1][2] != p.addresses["mqtt"][1] {
+		t.Errorf("%q of %s", told, p.ready)
+	}
 }
