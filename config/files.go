@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -100,7 +101,7 @@ func (r *reader) passwordIn(path, file string) Secret {
 	if !ok {
 		return ""
 	}
-	if mode := exposed(info); mode != "" {
+	if mode := exposed(info); mode != "" && !r.credential(file, info) {
 		r.problem(path, "others may read this secret: the file has %s; chmod 600 it", mode)
 		return ""
 	}
@@ -110,6 +111,13 @@ func (r *reader) passwordIn(path, file string) Secret {
 		return ""
 	}
 	return Secret(hash)
+}
+
+// credential reports whether systemd shows a file to the service alone: one directly in $CREDENTIALS_DIRECTORY, where an ACL
+// lets the service's user read, which looks like the group's right to read and is nothing more.
+func (r *reader) credential(file string, info fs.FileInfo) bool {
+	directory, ok := r.getenv("CREDENTIALS_DIRECTORY")
+	return ok && filepath.IsAbs(directory) && filepath.Dir(file) == filepath.Clean(directory) && info.Mode().Perm()&0o026 == 0
 }
 
 var (

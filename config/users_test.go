@@ -211,3 +211,43 @@ func TestPasswordFile(t *testing.T) {
 		want(t, user("name: ana, accounts: ['1'], password_file: '"+file+"'"), "F:3: auth.users[0].password_file: "+wanted)
 	}
 }
+
+// TestACredentialOfSystemds: there, and nowhere else, a group's right to read is an ACL of the service's user.
+func TestACredentialOfSystemds(t *testing.T) {
+	directory := t.TempDir()
+	for _, c := range []struct {
+		directory, file string
+		mode            os.FileMode
+		want            string
+	}{
+		{directory, "ana.hash", 0o440, ""},
+		{directory + "/", "ana.hash", 0o640, ""},
+		{directory, "ana.hash", 0o460, "mode 0460"},
+		{directory, "ana.hash", 0o444, "mode 0444"},
+		{directory, "ana.hash", 0o442, "mode 0442"},
+		{directory, "below/ana.hash", 0o440, "mode 0440"},
+		{directory + "/below", "below/../ana.hash", 0o440, "mode 0440"},
+		{"", "ana.hash", 0o440, "mode 0440"},
+		{".", "ana.hash", 0o440, "mode 0440"},
+	} {
+		if err := os.MkdirAll(directory+"/below", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		file := directory + "/" + c.file
+		writeFile(t, file, argon, c.mode)
+		_, err := config.Parse("F", []byte(user("name: ana, accounts: ['1'], password_file: '"+file+"'")), func(name string) (string, bool) {
+			return c.directory, name == "CREDENTIALS_DIRECTORY"
+		})
+		if c.want == "" {
+			wantError(t, err)
+		} else {
+			wantError(t, err, "F:3: auth.users[0].password_file: others may read this secret: the file has "+c.want+"; chmod 600 it")
+		}
+	}
+	t.Chdir(directory)
+	writeFile(t, "ana.hash", argon, 0o440)
+	_, err := config.Parse("F", []byte(user("name: ana, accounts: ['1'], password_file: ana.hash")), func(name string) (string, bool) {
+		return ".", name == "CREDENTIALS_DIRECTORY"
+	})
+	wantError(t, err, "F:3: auth.users[0].password_file: others may read this secret: the file has mode 0440; chmod 600 it")
+}
