@@ -10,6 +10,9 @@ import (
 
 	"gateway/access"
 	"gateway/bank"
+	"gateway/gate"
+	"gateway/transport/mqtt"
+	"gateway/transport/socket"
 )
 
 // namespace begins the name of everything measured here.
@@ -77,7 +80,8 @@ type doorMetrics struct {
 	operations  [][]prometheus.Counter // by kind and code
 	durations   []prometheus.Observer  // by kind
 	connections prometheus.Gauge
-	rejected    *prometheus.CounterVec // by reason
+	rejected    *prometheus.CounterVec        // by reason
+	limited     map[string]prometheus.Counter // by limit; read only
 }
 
 // Operation counts an operation that was answered, took after it was read whole.
@@ -101,6 +105,25 @@ func (d *doorMetrics) Connection(opened bool) {
 // Rejected counts a connection that was not served. The reasons are the transport's own words.
 func (d *doorMetrics) Rejected(reason string) { d.rejected.WithLabelValues(reason).Inc() }
 
+// Limited counts a limit that a client has reached. The limits are the transport's own words.
+func (d *doorMetrics) Limited(limit string) {
+	if reached := d.limited[limit]; reached != nil {
+		reached.Inc()
+	}
+}
+
+// words are what a transport calls the things that are counted.
+type words struct{ rejections, limits []string }
+
+// doorWords are those of both transports, so that what has not happened yet shows as 0.
+func doorWords() map[bank.Door]words {
+	gates := []string{gate.LimitConnections, gate.LimitPerAddress, gate.LimitUnknown}
+	return map[bank.Door]words{
+		bank.DoorSocket: {append(socket.Rejections(), gates...), socket.Limits()},
+		bank.DoorMQTT:   {append(mqtt.Rejections(), gates...), mqtt.Limits()},
+	}
+}
+
 func (m *metrics) addDoors() {
 	operations := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: namespace, Name: "operations_total",
@@ -116,12 +139,23 @@ func (m *metrics) addDoors() {
 	rejected := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: namespace, Name: "connections_rejected_total", Help: "Connections closed before they were served.",
 	}, []string{"transport", "reason"})
-	m.registry.MustRegister(operations, durations, connections, rejected)
-	for _, door := range []bank.Door{bank.DoorSocket, bank.DoorMQTT} {
+	limited := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Name: "limits_reached_total",
+		Help: "Limits that clients have reached, but for those of connections, rates and logins, which have counters of their own.",
+	}, []string{"transport", "limit"})
+	m.registry.MustRegister(operations, durations, connections, rejected, limited)
+	for door, words := range doorWords() {
 		name := door.String()
 		d := &doorMetrics{
 			connections: connections.WithLabelValues(name),
 			rejected:    rejected.MustCurryWith(prometheus.Labels{"transport": name}),
+			limited:     map[string]prometheus.Counter{},
+		}
+		for _, reason := range words.rejections {
+			d.rejected.WithLabelValues(reason)
+		}
+		for _, limit := range words.limits {
+			d.limited[limit] = limited.WithLabelValues(name, limit)
 		}
 		for kind := bank.Kind(0); kind <= bank.KindStatus; kind++ {
 			kindName := kind.String()
@@ -291,6 +325,14 @@ func (m *metrics) addAccess() {
 			Namespace: namespace, Name: "last_reload_timestamp_seconds",
 			Help: "When settings were last taken in by a reload, in seconds since 1970; 0: never.",
 		}),
+	}
+	for _, outcome := range []access.Outcome{access.LoggedIn, access.Wrong, access.Delayed, access.Busy} {
+		m.access.logins.WithLabelValues(string(outcome))
+	}
+	for _, code := range []bank.Code{bank.Unauthorized, bank.Forbidden, bank.Overloaded} {
+		for door := range m.doors {
+			m.access.refused.WithLabelValues(door.String(), code.String())
+		}
 	}
 	m.reload.last.Set(1)
 	m.registry.MustRegister(m.access.logins, m.access.refused, m.reload.reloads, m.reload.last, m.reload.when)

@@ -23,6 +23,8 @@ func observeAll(m *metrics) {
 		d.Connection(true)
 		d.Connection(false)
 		d.Rejected("connections")
+		d.Limited("in_flight")
+		d.Limited("none of ours") // passed over
 	}
 	m.journal.Synced(7, 700, time.Millisecond)
 	m.journal.Snapshot(42, time.Second, nil)
@@ -65,6 +67,13 @@ func TestMetricsPage(t *testing.T) {
 		`gateway_operation_duration_seconds_bucket{kind="deposit",transport="socket",le="10"} 1`,
 		`gateway_connections{transport="socket"} 1`,
 		`gateway_connections_rejected_total{reason="connections",transport="mqtt"} 1`,
+		`gateway_connections_rejected_total{reason="tls",transport="socket"} 0`,
+		`gateway_limits_reached_total{limit="in_flight",transport="socket"} 1`,
+		`gateway_limits_reached_total{limit="in_flight",transport="mqtt"} 1`,
+		`gateway_limits_reached_total{limit="read_timeout",transport="socket"} 0`,
+		`gateway_limits_reached_total{limit="sessions_per_principal",transport="mqtt"} 0`,
+		`gateway_operations_denied_total{code="overloaded",transport="socket"} 0`,
+		`gateway_logins_total{outcome="delayed"} 0`,
 		`gateway_journal_sync_duration_seconds_count 1`,
 		`gateway_journal_batch_entries_sum 7`,
 		`gateway_journal_bytes_total 700`,

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -216,6 +217,7 @@ func (c *conn) fill() error {
 // giveUp ends the connection from the reading side and returns what mochi is told.
 func (c *conn) giveUp(err error) error {
 	why, ours := err.(reason)
+	c.countLimit(why)
 	switch {
 	case !ours:
 	case c.session == nil && why == keepAliveTimeout:
@@ -229,6 +231,18 @@ func (c *conn) giveUp(err error) error {
 	}
 	c.hangUp()
 	return err
+}
+
+// countLimit counts the limit that ends the connection, if it is one.
+func (c *conn) countLimit(why reason) {
+	switch limited := c.server.options.Observer.Limited; {
+	case why == packetTooLarge:
+		limited(LimitMessage)
+	case why == receiveMaximum:
+		limited(LimitInFlight)
+	case why == keepAliveTimeout && c.session != nil:
+		limited(LimitIdleTimeout)
+	}
 }
 
 // farewell tells the client why the connection ends and lets it take the packet: closing a socket with bytes unread would
@@ -291,6 +305,9 @@ func (c *conn) Write(b []byte) (int, error) {
 		n, err = c.wire.Write(b)
 	}
 	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) && !c.closing.Load() {
+			c.server.options.Observer.Limited(LimitWriteTimeout)
+		}
 		c.hangUp()
 	}
 	return n, err
@@ -309,6 +326,7 @@ func (c *conn) hold() bool {
 	case c.places <- struct{}{}:
 		return true
 	default:
+		c.server.options.Observer.Limited(LimitInFlight)
 	}
 	select {
 	case c.places <- struct{}{}:

@@ -93,11 +93,27 @@ func (h *hook) OnDisconnect(cl *mochi.Client, _ error, _ bool) { connOf(cl).ende
 // OnACLCheck says whether a client may subscribe. No PUBLISH reaches mochi.
 func (h *hook) OnACLCheck(cl *mochi.Client, filter string, write bool) bool {
 	c := connOf(cl)
-	if c.filters++; write || c.session == nil || c.filters > maxFilters || !h.server.mayHear(c.session, filter) {
+	if write || c.session == nil {
 		return false
 	}
-	_, again := cl.State.Subscriptions.Get(filter)
-	return again || cl.State.Subscriptions.Len() < maxSubscriptions
+	limited := h.server.options.Observer.Limited
+	switch c.filters++; {
+	case c.filters > maxFilters:
+		if c.filters == maxFilters+1 { // once for a SUBSCRIBE
+			limited(LimitFilters)
+		}
+		return false
+	case !shallow(filter, maxLevels):
+		limited(LimitFilterSize)
+		return false
+	case !h.server.mayHear(c.session, filter):
+		return false
+	}
+	if _, again := cl.State.Subscriptions.Get(filter); again || cl.State.Subscriptions.Len() < maxSubscriptions {
+		return true
+	}
+	limited(LimitSubscriptions)
+	return false
 }
 
 // OnSubscribed keeps what was granted, before the SUBACK: granted is what that will say.

@@ -317,6 +317,7 @@ type counts struct {
 	mu         sync.Mutex
 	operations []string
 	reasons    map[string]int
+	limits     map[string]int
 	open       atomic.Int64
 }
 
@@ -341,6 +342,22 @@ func (c *counts) Rejected(reason string) {
 		c.reasons = map[string]int{}
 	}
 	c.reasons[reason]++
+}
+
+func (c *counts) Limited(limit string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.limits == nil {
+		c.limits = map[string]int{}
+	}
+	c.limits[limit]++
+}
+
+// limited returns how often a limit was reached.
+func (c *counts) limited(limit string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.limits[limit]
 }
 
 func (c *counts) rejected(reason string) int {

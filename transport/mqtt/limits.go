@@ -88,6 +88,36 @@ const (
 	DefaultWaitingAll = 1 << 18
 )
 
+// The limits that [Observer.Limited] is told of. Those of logins and rates are the Access's and the Bank's to count.
+const (
+	LimitInFlight      = "in_flight"              // a client is read no further, or had more open than Receive Maximum
+	LimitMessage       = "message"                // a packet, or the operation in it, is too large
+	LimitIdleTimeout   = "idle_timeout"           // nothing came for one and a half keep-alives
+	LimitWriteTimeout  = "write_timeout"          // a client did not take what was written
+	LimitFilters       = "filters"                // a SUBSCRIBE has too many
+	LimitFilterSize    = "filter_size"            // a filter has too many bytes or levels
+	LimitSubscriptions = "subscriptions"          // a session has too many
+	LimitCorrelation   = "correlation"            // correlation data have too many bytes
+	LimitResponseTopic = "response_topic"         // a response topic has too many bytes or levels
+	LimitSessions      = "sessions"               // there are as many as there may be
+	LimitPerPrincipal  = "sessions_per_principal" // the principal has as many as it may
+	LimitWaiting       = "waiting_replies"        // as many replies as may wait for a session
+	LimitWaitingAll    = "waiting_replies_total"  // as many as may wait for all
+)
+
+// Limits returns all of them.
+func Limits() []string {
+	return []string{
+		LimitInFlight, LimitMessage, LimitIdleTimeout, LimitWriteTimeout, LimitFilters, LimitFilterSize, LimitSubscriptions,
+		LimitCorrelation, LimitResponseTopic, LimitSessions, LimitPerPrincipal, LimitWaiting, LimitWaitingAll,
+	}
+}
+
+// Rejections returns all reasons that are given to [Observer.Rejected], those of package gate not among them.
+func Rejections() []string {
+	return []string{RejectedAddress, RejectedTLS, RejectedOrigin, RejectedTimeout, RejectedConnect, RejectedPacket}
+}
+
 // Reasons that are given to [Observer.Rejected].
 const (
 	RejectedAddress = "address" // not in allow_from

@@ -69,10 +69,14 @@ func (s *Server) judge(client *session, m *publish, op *bank.Operation, how *man
 	}
 	foreign := m.answerTo && !responseAllowed(m.responseTopic, client.own)
 	if foreign {
+		if !shallow(m.responseTopic, maxLevels) {
+			s.options.Observer.Limited(LimitResponseTopic)
+		}
 		m.responseTopic = nil
 	}
 	tooMuch := len(m.correlation) > maxCorrelation
 	if tooMuch {
+		s.options.Observer.Limited(LimitCorrelation)
 		m.correlation, m.correlated = nil, false
 	}
 	*how = mannerOf(m)
@@ -83,6 +87,9 @@ func (s *Server) judge(client *session, m *publish, op *bank.Operation, how *man
 		return refuse(bank.Malformed, "the payload is not the UTF-8 that its format indicator promises")
 	}
 	if fault := s.decode(how.format, m.payload, op); fault != nil {
+		if fault.Code == bank.TooLarge {
+			s.options.Observer.Limited(LimitMessage)
+		}
 		return fault.Reply(op), true
 	}
 	switch {

@@ -20,7 +20,7 @@ var (
 // limits are those of [Options] and limits.go, which tests make smaller.
 type limits struct {
 	sessions int
-	// perPrincipal bounds the sessions of one; 0 leaves it to roomLocked.
+	// perPrincipal bounds the sessions of one; 0 leaves it to fullLocked.
 	perPrincipal int
 	waiting      int // replies of one session
 	waitingAll   int64
@@ -137,10 +137,11 @@ func (r *registry) take(c *conn, want claim) (taken, error) {
 
 // makeLocked makes a new session, if there may be one more.
 func (r *registry) makeLocked(want claim, persists bool) (*session, error) {
-	if !r.roomLocked(want.principal) {
+	if r.fullLocked(want.principal) != "" {
 		r.sweepLocked()
 	}
-	if !r.roomLocked(want.principal) {
+	if limit := r.fullLocked(want.principal); limit != "" {
+		r.observer.Limited(limit)
 		return nil, errSessions
 	}
 	s := &session{id: want.id, principal: want.principal, own: want.own, registry: r}
@@ -157,8 +158,8 @@ func (r *registry) addLocked(s *session) {
 	r.owned[s.principal]++
 }
 
-// roomLocked reports whether there may be one more session of a principal.
-func (r *registry) roomLocked(principal string) bool {
+// fullLocked returns the limit that leaves no room for one more session of a principal, or "".
+func (r *registry) fullLocked(principal string) string {
 	most := r.limits.perPrincipal
 	switch {
 	case most > 0:
@@ -167,7 +168,13 @@ func (r *registry) roomLocked(principal string) bool {
 	default:
 		most = max(1, r.limits.sessions/ownShare)
 	}
-	return len(r.sessions) < r.limits.sessions && r.owned[principal] < most
+	switch {
+	case len(r.sessions) >= r.limits.sessions:
+		return LimitSessions
+	case r.owned[principal] >= most:
+		return LimitPerPrincipal
+	}
+	return ""
 }
 
 func (s *session) connection() *conn {

@@ -36,6 +36,8 @@ type Observer interface {
 	// Rejected reports a connection that was refused or ended for one of the Rejected reasons, or for the limit of package
 	// gate that was reached.
 	Rejected(reason string)
+	// Limited reports that a client has reached one of the Limits.
+	Limited(limit string)
 }
 
 // Listener is a place where clients come in.
@@ -338,3 +340,4 @@ type silent struct{}
 func (silent) Operation(bank.Kind, bank.Code, time.Duration) {}
 func (silent) Connection(bool)                               {}
 func (silent) Rejected(string)                               {}
+func (silent) Limited(string)                                {}

@@ -295,7 +295,12 @@ func (s *session) replyLocked(x *exchange) {
 
 // reserveLocked counts x as a reply that may wait, or returns false: there is no room.
 func (s *session) reserveLocked(x *exchange) bool {
-	if s.outbound.reserved >= s.registry.limits.waiting || !s.registry.reserve() {
+	if s.outbound.reserved >= s.registry.limits.waiting {
+		s.registry.observer.Limited(LimitWaiting)
+		return false
+	}
+	if !s.registry.reserve() {
+		s.registry.observer.Limited(LimitWaitingAll)
 		return false
 	}
 	s.outbound.reserved++

@@ -108,7 +108,7 @@ func (w *webSocket) Read(p []byte) (int, error) {
 		if w.message == nil {
 			kind, message, err := w.NextReader()
 			if err != nil {
-				return 0, err
+				return 0, tooLarge(err)
 			}
 			if kind != websocket.BinaryMessage {
 				return 0, malformedPacket // [MQTT-6.0.0-1]
@@ -120,9 +120,17 @@ func (w *webSocket) Read(p []byte) (int, error) {
 			w.message, err = nil, nil
 		}
 		if n > 0 || err != nil {
-			return n, err
+			return n, tooLarge(err)
 		}
 	}
+}
+
+// tooLarge makes a message beyond the limit a packet that is too large, as it would be on a bare socket.
+func tooLarge(err error) error {
+	if errors.Is(err, websocket.ErrReadLimit) {
+		return packetTooLarge
+	}
+	return err
 }
 
 // Write sends one message.

@@ -103,6 +103,7 @@ type quiet struct{}
 func (quiet) Operation(bank.Kind, bank.Code, time.Duration) {}
 func (quiet) Connection(bool)                               {}
 func (quiet) Rejected(string)                               {}
+func (quiet) Limited(string)                                {}
 
 // benchEngine is the engine behind the sockets.
 func benchEngine(b *testing.B) bank.Engine {

@@ -101,6 +101,9 @@ func (d *door) refuse(g *guest, op *bank.Operation, err error) bank.Reply {
 	if !errors.As(err, &fault) {
 		return bank.Refusal(op, bank.Malformed)
 	}
+	if fault.Code == bank.TooLarge {
+		d.options.Observer.Limited(LimitMessage)
+	}
 	return fault.Reply(op)
 }
 
@@ -137,6 +140,7 @@ func (d *door) unread(ctx context.Context, g *guest, err error, sent int) error 
 	case why != nil:
 		return why
 	default:
+		d.options.Observer.Limited(LimitReadTimeout)
 		return &wire.Fault{
 			Code:   bank.Malformed,
 			Detail: fmt.Sprintf("timeout: no whole operation came within %v; send it at once", d.options.ReadTimeout),
@@ -146,6 +150,13 @@ func (d *door) unread(ctx context.Context, g *guest, err error, sent int) error 
 
 // skip passes over what may stand between messages.
 func (d *door) skip(in *inbox) { in.r += d.listener.Codec.Space(in.fresh()) }
+
+// late counts a write that failed with err, if that was for want of time.
+func (d *door) late(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		d.options.Observer.Limited(LimitWriteTimeout)
+	}
+}
 
 // logUndelivered tells of a reply whose operation stands and whose client may not know.
 func (d *door) logUndelivered(peer netip.AddrPort, reply *bank.Reply, err error) {

@@ -36,6 +36,8 @@ type Observer interface {
 	// Rejected reports a connection that was closed before it was served, for one of the Rejected reasons, or for the limit
 	// of package gate that was reached.
 	Rejected(reason string)
+	// Limited reports that a client that is served has reached one of the Limits.
+	Limited(limit string)
 }
 
 // Why a connection was rejected.
@@ -43,6 +45,23 @@ const (
 	RejectedAddress = "address" // the listener's AllowFrom does not name it
 	RejectedTLS     = "tls"     // the handshake failed, or took too long
 )
+
+// The limits that [Observer.Limited] is told of.
+const (
+	LimitInFlight     = "in_flight"     // a session is read no further until it is answered
+	LimitMessage      = "message"       // an operation is too large
+	LimitReadTimeout  = "read_timeout"  // no whole operation came in time
+	LimitIdleTimeout  = "idle_timeout"  // a session had nothing to say for too long
+	LimitWriteTimeout = "write_timeout" // a reply was not taken in time
+)
+
+// Limits returns all of them.
+func Limits() []string {
+	return []string{LimitInFlight, LimitMessage, LimitReadTimeout, LimitIdleTimeout, LimitWriteTimeout}
+}
+
+// Rejections returns all reasons for which a connection is rejected here, those of package gate not among them.
+func Rejections() []string { return []string{RejectedAddress, RejectedTLS} }
 
 const (
 	// tellEvery is how often one address is told of in the log for the same thing.
@@ -204,3 +223,4 @@ type silent struct{}
 func (silent) Operation(bank.Kind, bank.Code, time.Duration) {}
 func (silent) Connection(bool)                               {}
 func (silent) Rejected(string)                               {}
+func (silent) Limited(string)                                {}

@@ -84,9 +84,7 @@ func (d *door) serveSession(ctx context.Context, g *guest) {
 // read is the reader.
 func (s *session) read(ctx context.Context) {
 	for {
-		for s.inFlight() == len(s.places) {
-			<-s.room // only the reader takes places, so what is free stays free
-		}
+		s.awaitRoom()
 		n, err := s.next(ctx)
 		if err == nil && !s.known && s.guest.principal != "" {
 			if s.known = s.guest.place.Known(); !s.known {
@@ -107,6 +105,17 @@ func (s *session) read(ctx context.Context) {
 		if refused, ok := s.submit(ctx, s.guest, &s.op, p.done); !ok {
 			p.settle(s, refused)
 		}
+	}
+}
+
+// awaitRoom waits until a place is free. Only the reader takes places, so what is free stays free.
+func (s *session) awaitRoom() {
+	if s.inFlight() < len(s.places) {
+		return
+	}
+	s.options.Observer.Limited(LimitInFlight)
+	for s.inFlight() == len(s.places) {
+		<-s.room
 	}
 }
 
@@ -192,6 +201,9 @@ func (s *session) fill(ctx context.Context) error {
 		return s.unread(ctx, s.guest, err, len(s.in.fresh()))
 	case errors.Is(err, os.ErrDeadlineExceeded) && s.arrived.Before(s.idleUntil(s.arrived)):
 		return nil // it was not idle for all that time
+	case errors.Is(err, os.ErrDeadlineExceeded) && ending(ctx, s.guest) == nil:
+		s.options.Observer.Limited(LimitIdleTimeout)
+		return errGone
 	default:
 		return errGone
 	}
@@ -263,6 +275,7 @@ func (s *session) send(ctx context.Context, out []byte) error {
 		s.patience -= time.Since(began)
 	}
 	if err != nil {
+		s.late(err)
 		s.patience = 0
 	}
 	if s.patience <= 0 {

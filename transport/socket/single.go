@@ -55,6 +55,7 @@ func (d *door) serveOne(ctx context.Context, g *guest) {
 	_, err := g.Write(v.out)
 	d.options.Observer.Operation(v.op.Kind, v.reply.Code, time.Since(arrived))
 	if err != nil {
+		d.late(err)
 		d.logUndelivered(g.peer, &v.reply, err)
 		return
 	}

@@ -160,6 +160,7 @@ type observer struct {
 	opened   int
 	closed   int
 	rejected []string
+	limited  []string
 }
 
 func (o *observer) Operation(kind bank.Kind, code bank.Code, took time.Duration) {
@@ -185,6 +186,12 @@ func (o *observer) Rejected(reason string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.rejected = append(o.rejected, reason)
+}
+
+func (o *observer) Limited(limit string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.limited = append(o.limited, limit)
 }
 
 // held is a bank that takes operations and answers when told to.
