@@ -118,13 +118,13 @@ func TestFileExamples(t *testing.T) {
 	t.Chdir(t.TempDir())
 	writePair(t, "server.pem", "server.key")
 	writePair(t, "clients.pem", "clients.key")
-	writeFile(t, "till.hash", argon+"\n", 0o600)
+	writeFile(t, "inspector.hash", argon+"\n", 0o600)
 	getenv := func(name string) (string, bool) { return argon, strings.HasSuffix(name, "_HASH") }
 	c, err := config.Parse("config.yaml", []byte(text), getenv)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := []int{len(c.Socket.Listeners), len(c.MQTT.Listeners), len(c.Auth.Users)}; !reflect.DeepEqual(got, []int{3, 3, 3}) {
+	if got := []int{len(c.Socket.Listeners), len(c.MQTT.Listeners), len(c.Auth.Users)}; !reflect.DeepEqual(got, []int{3, 3, 4}) {
 		t.Errorf("listeners and users: %v", got)
 	}
 	if ana := c.Auth.Users[0]; !reflect.DeepEqual(ana.ClientIDs, []string{"ana", "ana-*"}) {
