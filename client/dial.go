@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -55,6 +56,9 @@ func (d *dialer) open(ctx context.Context, handshake func(conn net.Conn) error) 
 	}
 	if err == nil {
 		err = handshake(conn)
+	}
+	if d.tls == nil && errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: does the listener want TLS, or not let this address in?", err)
 	}
 	if !stop() && err == nil {
 		err = ctx.Err()

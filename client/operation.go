@@ -53,10 +53,10 @@ var (
 	ErrUnknown = errors.New("client: outcome unknown")
 	// ErrNotSent says that an operation surely did not happen: it never left, or every copy was turned away unread.
 	ErrNotSent = errors.New("client: not sent")
-	// ErrRefused says that the gateway will not have the connection as it is: the credentials, the client id, the protocol
-	// or the certificate. Do does not wait for its context to end then. It comes wrapped with [ErrNotSent] or in an
-	// [UnknownError].
-	ErrRefused = errors.New("client: connection refused by the gateway")
+	// ErrRefused says that there is no connection as it is: the gateway will not have the credentials, the client id, the
+	// protocol or the certificate, or its own certificate is not to be trusted. Do does not wait for its context to end then.
+	// It comes wrapped with [ErrNotSent] or in an [UnknownError].
+	ErrRefused = errors.New("client: connection rejected")
 	// ErrClosed says that the Client was closed. It comes wrapped with [ErrNotSent] or in an [UnknownError].
 	ErrClosed = errors.New("client: closed")
 )

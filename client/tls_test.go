@@ -11,6 +11,7 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +70,13 @@ func TestTLS(t *testing.T) {
 		defer secured.Close()
 		b.serveMQTT(secured, n)
 	}
-	c := mqttClient(t, b.start(), client.MQTTOptions{TLS: &tls.Config{RootCAs: pool}})
+	address := b.start()
+	c := mqttClient(t, address, client.MQTTOptions{TLS: &tls.Config{RootCAs: pool}})
 	mustDo(t, c, deposit("ana"))
+	plain := mqttClient(t, address, client.MQTTOptions{})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := plain.Do(ctx, deposit("ana")); !errors.Is(err, client.ErrNotSent) || !strings.Contains(err.Error(), "does the listener want TLS") {
+		t.Errorf("without TLS: %v", err)
+	}
 }
