@@ -84,20 +84,28 @@ func TestN9AFloodOfConnections(t *testing.T) {
 	c := buildCastle(t, castleDoors, castleUsers)
 	idle := take(t, 200, func(int) error { return visit("127.0.0.1", c.addresses["socket"][0]) })
 	var flooding sync.WaitGroup
+	var open [floods][held]net.Conn
+	defer func() {
+		for _, conn := range slices.Concat(open[0][:], open[1][:], open[2][:], open[3][:]) {
+			if conn != nil {
+				conn.Close()
+			}
+		}
+	}()
 	for f := range floods {
-		flooding.Go(func() { flood(t, c.addresses[[]string{"socket", "mqtt"}[f%2]][0], count/floods, held) })
+		flooding.Go(func() { flood(t, c.addresses[[]string{"socket", "mqtt"}[f%2]][0], count/floods, open[f][:]) })
 	}
 	done := make(chan struct{})
 	go func() { flooding.Wait(); close(done) }()
 	most, waiting, honest := c.resident(), 0.0, times(nil)
 	for flooded := false; !flooded && !t.Failed(); {
-		honest = append(honest, take(t, 20, func(int) error { return visit("127.0.0.1", c.addresses["socket"][0]) })...)
-		most, waiting = max(most, c.resident()), max(waiting, c.metric("gateway_connections_unknown"))
 		select {
 		case <-done:
-			flooded = true
+			flooded = true // and what it holds is still there
 		default:
 		}
+		honest = append(honest, take(t, 20, func(int) error { return visit("127.0.0.1", c.addresses["socket"][0]) })...)
+		most, waiting = max(most, c.resident()), max(waiting, c.metric("gateway_connections_unknown"))
 	}
 	<-done
 	slices.Sort(honest)
@@ -109,26 +117,18 @@ func TestN9AFloodOfConnections(t *testing.T) {
 	honest.check(t)
 }
 
-// flood makes so many connections and holds the last of them.
-func flood(t *testing.T, address string, count, held int) {
-	open := make([]net.Conn, held)
-	defer func() {
-		for _, conn := range open {
-			if conn != nil {
-				conn.Close()
-			}
-		}
-	}()
+// flood makes so many connections and leaves the last of them in open.
+func flood(t *testing.T, address string, count int, open []net.Conn) {
 	for i := range count {
 		conn, err := dialFrom("127.0.0.2", address)
 		if err != nil {
 			t.Errorf("connect %d: %v", i, err)
 			return
 		}
-		if old := open[i%held]; old != nil {
+		if old := open[i%len(open)]; old != nil {
 			old.Close()
 		}
-		open[i%held] = conn
+		open[i%len(open)] = conn
 	}
 }
 
