@@ -127,7 +127,7 @@ func TestPrincipal(t *testing.T) {
 	want(t, listener("till"))
 	want(t, "socket: {listeners: [{address: '127.0.0.1:1', codec: pickle, principal: till}]}\nauth: {users: 7}",
 		"F:2: auth.users: must be a list, not a number") // and no word of the principal
-	const credential = "F:1: auth.users[0]: has no credential; give it a password (from `gateway passwd`), a password_file or a certificate"
+	const credential = "F:1: auth.users[0]: has no credential; give it a password (from `gateway passwd`), a password_file or a certificate, or make it a listener's principal"
 	want(t, listener("Till"), credential, `F:2: socket.listeners[0].principal: must be the name of one of auth.users, not "Till"`)
 	want(t, listener("''"), credential, `F:2: socket.listeners[0].principal: must be the name of one of auth.users, not ""`)
 	want(t, listener("anonymous"), credential, `F:2: socket.listeners[0].principal: must be the name of one of auth.users, not "anonymous"`)

@@ -75,7 +75,7 @@ func (r *reader) checkCredentials(path string, u *User, principal bool) {
 	case r.given(file):
 		u.Password = r.passwordIn(file, u.PasswordFile)
 	case !r.given(certificate) && !principal:
-		r.problem(path, "has no credential; give it a password (from `gateway passwd`), a password_file or a certificate")
+		r.problem(path, "has no credential; give it a password (from `gateway passwd`), a password_file or a certificate, or make it a listener's principal")
 	}
 	if r.given(certificate) && !validSAN(u.Certificate) {
 		r.problem(certificate, `must be a DNS name or URI of a client certificate, such as "atm.example", not %s`,

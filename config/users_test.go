@@ -98,7 +98,7 @@ func TestCredentials(t *testing.T) {
 			want(t, user(base+", password: '"+bad+"'"), "F:3: auth.users[0].password: "+wanted)
 		}
 	}
-	const none = "F:3: auth.users[0]: has no credential; give it a password (from `gateway passwd`), a password_file or a certificate"
+	const none = "F:3: auth.users[0]: has no credential; give it a password (from `gateway passwd`), a password_file or a certificate, or make it a listener's principal"
 	want(t, user(base), none)
 	want(t, user(base+", auditor: true"), none)
 	want(t, user(base+", password: '"+argon+"', password_file: x"), "F:3: auth.users[0].password_file: stands beside password; keep one of the two")

@@ -223,10 +223,10 @@ func (c *conn) giveUp(err error) error {
 	case c.session == nil && why == keepAliveTimeout:
 		c.server.reject(c.peer, RejectedTimeout)
 	case c.session == nil && c.greeted:
-		c.server.reject(c.peer, RejectedConnect)
+		c.server.rejectFor(c.peer, RejectedConnect, why)
 		c.farewell(why)
 	default:
-		c.server.reject(c.peer, RejectedPacket)
+		c.server.rejectFor(c.peer, RejectedPacket, why)
 		c.farewell(why)
 	}
 	c.hangUp()

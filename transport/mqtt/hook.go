@@ -50,7 +50,7 @@ func (h *hook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 	case errors.Is(err, errStore):
 		why = serverUnavailable
 	}
-	h.server.reject(c.peer, RejectedConnect)
+	h.server.rejectFor(c.peer, RejectedConnect, why)
 	h.server.broker.SendConnack(cl, why.code(), false, nil)
 	return err
 }

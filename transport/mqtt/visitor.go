@@ -146,9 +146,16 @@ func (v *visitor) CloseWrite() error {
 }
 
 // reject counts a connection that is not served, or no longer, and tells of it.
-func (s *Server) reject(peer netip.AddrPort, reason string) {
-	s.options.Observer.Rejected(reason)
-	s.tell(slog.LevelWarn, occurrence{what: "connection rejected", reason: reason}, peer, slog.String("reason", reason))
+func (s *Server) reject(peer netip.AddrPort, kind string) { s.rejectFor(peer, kind, 0) }
+
+// rejectFor does so, and tells what the client was told.
+func (s *Server) rejectFor(peer netip.AddrPort, kind string, why reason) {
+	s.options.Observer.Rejected(kind)
+	told := kind
+	if why != 0 {
+		told += ": " + why.Error()
+	}
+	s.tell(slog.LevelWarn, occurrence{what: "connection rejected", reason: told}, peer, slog.String("reason", told))
 }
 
 // rejectOrigin does so for a page, of which an HTTP server shows the request alone.
