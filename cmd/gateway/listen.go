@@ -43,7 +43,7 @@ func (s *server) listen(ctx context.Context, settings config.Config, m *metrics)
 	if err := s.listenMQTT(ctx, settings, m, connections, &bound); err != nil {
 		return err
 	}
-	s.warnOfPlain()
+	s.warnOfDoors(settings)
 	m.gauge("ready", "1 while operations are accepted, else 0.", nil, func() float64 {
 		if s.ready() != nil {
 			return 0
@@ -59,6 +59,33 @@ func (s *server) listen(ctx context.Context, settings config.Config, m *metrics)
 	}
 	s.admin = adminServer(s, m)
 	return nil
+}
+
+// warnOfDoors tells what an operator may have opened without meaning it.
+func (s *server) warnOfDoors(settings config.Config) {
+	var unasked []string // where nobody is asked for credentials
+	for i, l := range settings.Socket.Listeners {
+		ln := s.socketDoors[i].Net
+		if l.TLS == nil && !onLoopback(ln) {
+			s.logger.Warn("operations cross the network in the clear: the listener is beyond loopback and has no tls", "address", ln.Addr().String())
+		}
+		if s.socketDoors[i].Principal == bank.AnonymousPrincipal {
+			unasked = append(unasked, ln.Addr().String())
+		}
+	}
+	for i, l := range settings.MQTT.Listeners {
+		ln := s.mqttDoors[i].Net
+		if l.TLS == nil && !onLoopback(ln) {
+			s.logger.Warn("logins cross the network in the clear: the listener is beyond loopback and has no tls", "address", ln.Addr().String())
+		}
+		if anonymous(ln, l.TLS, settings.Auth) {
+			unasked = append(unasked, ln.Addr().String())
+		}
+	}
+	if len(settings.Auth.Users) > 0 && len(unasked) > 0 {
+		s.logger.Warn("whoever is on this machine needs no credentials; auth.anonymous: never asks for them",
+			"addresses", strings.Join(unasked, ","))
+	}
 }
 
 func (s *server) listenSockets(ctx context.Context, settings config.Config, m *metrics, connections *gate.Gate, bound *listeners) error {
@@ -92,17 +119,23 @@ func (s *server) listenSockets(ctx context.Context, settings config.Config, m *m
 	return nil
 }
 
-// principalOf names who everyone on a socket listener is: the user whom the settings name; or, on loopback, the anonymous
-// principal, if the settings let it be; or nobody. Where clients are asked for a certificate, nobody is anonymous.
+// principalOf names who everyone on a socket listener is: the user whom the settings name; or the anonymous principal; or
+// nobody.
 func principalOf(l config.SocketListener, ln net.Listener, auth config.Auth) string {
-	certified := l.TLS != nil && l.TLS.ClientCA != ""
 	switch {
 	case l.Principal != "":
 		return l.Principal
-	case auth.Anonymous == config.Loopback && onLoopback(ln) && !certified:
+	case anonymous(ln, l.TLS, auth):
 		return bank.AnonymousPrincipal
 	}
 	return ""
+}
+
+// anonymous reports whether one may act without credentials at a listener: on loopback, if the settings let it be. Where
+// clients are asked for a certificate, nobody is anonymous.
+func anonymous(ln net.Listener, security *config.TLS, auth config.Auth) bool {
+	certified := security != nil && security.ClientCA != ""
+	return auth.Anonymous == config.Loopback && onLoopback(ln) && !certified
 }
 
 // secure reads the TLS files of a listener, if it has any, and keeps them to be watched. What was there when the settings
@@ -160,21 +193,6 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 	m.gauge("mqtt_replies_waiting", "Replies that wait for MQTT clients, or are not acknowledged.", nil,
 		func() float64 { return float64(broker.Waiting()) })
 	return nil
-}
-
-// warnOfPlain tells of each listener beyond loopback that has no TLS.
-func (s *server) warnOfPlain() {
-	warn := func(ln net.Listener, security *tls.Config, what string) {
-		if security == nil && !onLoopback(ln) {
-			s.logger.Warn(what+" in the clear: the listener is beyond loopback and has no tls", "address", ln.Addr().String())
-		}
-	}
-	for _, l := range s.socketDoors {
-		warn(l.Net, l.TLS, "operations cross the network")
-	}
-	for _, l := range s.mqttDoors {
-		warn(l.Net, l.TLS, "logins cross the network")
-	}
 }
 
 // adminServer bounds what a client of the operators' HTTP may cost.
