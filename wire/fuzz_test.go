@@ -176,7 +176,11 @@ func FuzzJSONAgainstLibrary(f *testing.F) {
 			t.Fatalf("op is %v for encoding/json and %v for us", m["op"], op.Kind)
 		}
 		for i, ours := range [...]string{string(op.Account), string(op.To), op.ID, op.Memo} {
-			if theirs, _ := m[keys[i]].(string); theirs != ours {
+			theirs, _ := m[keys[i]].(string)
+			if keys[i] == "" { // the legacy map has none of it; a key of that name is one that is passed over
+				theirs = ""
+			}
+			if theirs != ours {
 				t.Fatalf("%s is %q for encoding/json and %q for us", keys[i], theirs, ours)
 			}
 		}
