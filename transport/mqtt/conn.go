@@ -225,6 +225,8 @@ func (c *conn) giveUp(err error) error {
 	case c.session == nil && c.greeted:
 		c.server.rejectFor(c.peer, RejectedConnect, why)
 		c.farewell(why)
+	case why == keepAliveTimeout: // a client that went without a word: nothing was wrong with what it sent
+		c.farewell(why)
 	default:
 		c.server.rejectFor(c.peer, RejectedPacket, why)
 		c.farewell(why)
