@@ -76,9 +76,12 @@ func (l *lean) expect(kinds ...byte) error {
 // meanwhile as if nothing was: the same user from elsewhere, one who was there before from the attacker's own address, and
 // those who log in for the first time.
 func TestX1BruteForce(t *testing.T) {
+	if raceDetector {
+		t.Skip("SKIPPED: the race detector makes a check of a password take seconds")
+	}
 	const attackers, most, checked = 64, 1_000_000, `gateway_logins_total{outcome="wrong"}`
 	length := time.Duration(attackSize(2, 90)) * time.Second
-	c := buildCastle(t, castleDoors, castleUsers, newcomers(20))
+	c := buildCastle(t, castleDoors, castleUsers, newcomers(attackSize(5, 20)))
 	address := c.addresses["mqtt"][0]
 	login := func(source, id, user string) error {
 		l, err := enter(source, address, id, user, c.password)
@@ -104,7 +107,7 @@ func TestX1BruteForce(t *testing.T) {
 			}
 		})
 	}
-	first := take(t, 20, func(i int) error { return login("127.0.0.3", fmt.Sprint("first-", i), fmt.Sprint("new-", i)) })
+	first := take(t, attackSize(5, 20), func(i int) error { return login("127.0.0.3", fmt.Sprint("first-", i), fmt.Sprint("new-", i)) })
 	there := take(t, 100, func(int) error { return login("127.0.0.3", "elsewhere", "ana") })
 	here := take(t, 100, func(int) error { return login("127.0.0.2", "known", "bia") })
 	inAMinute := c.checksWhile(checked, &attacking)

@@ -22,7 +22,7 @@ import (
 const (
 	// honestMost is what no honest client may have to wait, whatever the machine does besides: a design that fails takes longer.
 	// The aims that are printed are for a machine of one's own.
-	honestMost = 5 * time.Second
+	honestMost = 10 * time.Second
 	// castleMost is what the process may have in memory under attack, in MiB.
 	castleMost = 256
 )
