@@ -114,7 +114,7 @@ func TestTrapsCatchTheNaiveHook(t *testing.T) {
 func tryOrdinary(s *stand) {
 	for level := byte(3); level <= 5; level++ {
 		for qos := byte(0); qos <= 2; qos++ {
-			p := s.listening(hello{id: "c", level: level})
+			p := s.listening(hello{id: fmt.Sprint("c", level, qos), level: level}) // a name taken over at once is a trap
 			p.publish(note{qos: qos, id: 1, payload: deposit("1", 1)})
 			acks, replies := p.harvest(int(min(qos, 1)), 1)
 			if a := p.answer(replies[0]); !a.Status || qos > 0 && acks[0].reason > 1 {
