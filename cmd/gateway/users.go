@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"time"
 
 	"gateway/access"
 	"gateway/bank"
@@ -25,7 +24,7 @@ func newRegistry(settings config.Config, m *metrics, logger *slog.Logger) (*acce
 	return access.New(users, access.Options{
 		Anonymous: settings.Auth.Anonymous == config.Loopback,
 		Rate:      settings.Limits.Rate, Burst: settings.Limits.Burst,
-		Observer: &accessWatch{metrics: &m.access, logger: logger, told: seldom.New[denial](tellEvery, toldOf)},
+		Observer: &accessWatch{metrics: &m.access, log: seldom.NewLog(logger)},
 	})
 }
 
@@ -48,26 +47,13 @@ func usersOf(settings []config.User) ([]access.User, error) {
 	return users, nil
 }
 
-const (
-	// tellEvery is how often the log hears of the same denial, at most.
-	tellEvery = time.Minute
-	// toldOf is how many denials are remembered for that.
-	toldOf = 4096
-	// maxUserName is how much of a user name that somebody tries the log shows, in bytes.
-	maxUserName = 64
-)
+// maxUserName is how much of a user name that somebody tries the log shows, in bytes.
+const maxUserName = 64
 
 // accessWatch counts what the registry denies, and tells the log of it: events for an audit, without what was asked.
 type accessWatch struct {
 	metrics *accessMetrics
-	logger  *slog.Logger
-	told    *seldom.Events[denial]
-}
-
-// denial is what is the same the next time.
-type denial struct {
-	who, what string
-	from      netip.Addr
+	log     *seldom.Log
 }
 
 // Login implements [access.Observer].
@@ -79,19 +65,19 @@ func (w *accessWatch) Login(from netip.Addr, user string, outcome access.Outcome
 	if len(user) > maxUserName {
 		user = user[:maxUserName]
 	}
-	if held, ok := w.told.Pass(denial{user, string(outcome), gate.Network(from)}); ok {
-		w.logger.Warn("login failed", "user", user, "peer", from, "outcome", string(outcome), "held_back", held)
-	}
+	e := seldom.Event{Level: slog.LevelWarn, What: "login failed", From: gate.Network(from), Same: string(outcome) + " " + user}
+	w.log.Tell(e, "user", user, "peer", from, "outcome", string(outcome))
 }
 
 // Refused implements [access.Observer].
 func (w *accessWatch) Refused(op bank.Operation, code bank.Code) {
 	w.metrics.Refused(op.Origin.Door, code)
 	peer := op.Origin.Peer
-	if held, ok := w.told.Pass(denial{op.Principal, op.Kind.String() + " " + code.String(), gate.Network(peer.Addr())}); ok {
-		w.logger.Warn("operation denied", "principal", op.Principal, "door", op.Origin.Door.String(), "peer", peer,
-			"kind", op.Kind.String(), "code", code.String(), "held_back", held)
+	kind, told := op.Kind.String(), code.String()
+	e := seldom.Event{
+		Level: slog.LevelWarn, What: "operation denied", From: gate.Network(peer.Addr()), Same: op.Principal + " " + kind + " " + told,
 	}
+	w.log.Tell(e, "principal", op.Principal, "door", op.Origin.Door.String(), "peer", peer, "kind", kind, "code", told)
 }
 
 // mqttAccess is the registry as the broker wants it.

@@ -368,13 +368,3 @@ func (c *conn) RemoteAddr() net.Addr             { return c.wire.RemoteAddr() }
 func (c *conn) SetDeadline(time.Time) error      { return nil }
 func (c *conn) SetReadDeadline(time.Time) error  { return nil }
 func (c *conn) SetWriteDeadline(time.Time) error { return nil }
-
-// peerOf returns the address of the other end, an IPv4 one as such. It is invalid when wire is no TCP connection.
-func peerOf(wire net.Conn) netip.AddrPort {
-	tcp, ok := wire.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	peer := tcp.AddrPort()
-	return netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())
-}

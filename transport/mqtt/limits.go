@@ -64,10 +64,6 @@ const (
 	firstBuffer = 1 << 10
 	// keptBuffer is the largest write buffer, in bytes, that is kept for the next write.
 	keptBuffer = 64 << 10
-	// tellEvery is how often one address is told of in the log for the same thing.
-	tellEvery = time.Minute
-	// toldOf is of how many addresses, and things, that is known.
-	toldOf = 4096
 	// webSocketMessages is how many messages of Options.Message bytes one WebSocket message may hold.
 	webSocketMessages = 4
 )

@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
+
+	"gateway/seldom"
 )
 
 const (
@@ -70,9 +73,7 @@ func (d *door) Accept() (net.Conn, error) {
 		if d.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil, err
 		}
-		if held, ok := d.server.told.Pass(occurrence{what: "cannot accept connections"}); ok {
-			d.server.options.Logger.Warn("cannot accept connections", "address", d.Addr(), "err", err, "held_back", held)
-		}
+		d.server.log.Tell(seldom.Event{Level: slog.LevelWarn, What: "cannot accept connections"}, "address", d.Addr(), "err", err)
 		pause = min(max(2*pause, firstPause), longPause)
 		timer := time.NewTimer(pause)
 		select {

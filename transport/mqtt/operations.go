@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/gate"
+	"gateway/seldom"
 	"gateway/wire"
 )
 
@@ -33,7 +35,8 @@ func (c *conn) publish(p *packet) error {
 	var op bank.Operation
 	x.reply, x.judged = c.server.judge(c.session, &m, &op, &x.manner)
 	if code := x.reply.Code; x.judged && (code == bank.Malformed || code == bank.TooLarge) {
-		c.server.tell(slog.LevelInfo, occurrence{what: "no operation"}, c.peer, slog.String("err", code.String()+": "+x.reply.Detail))
+		e := seldom.Event{Level: slog.LevelInfo, What: "no operation", From: gate.Network(c.peer.Addr())}
+		c.server.log.Tell(e, "peer", c.peer, "err", code.String()+": "+x.reply.Detail)
 	}
 	op.Principal = c.session.principal
 	op.Origin = bank.Origin{Door: bank.DoorMQTT, Peer: c.peer}

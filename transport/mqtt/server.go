@@ -93,7 +93,7 @@ type Server struct {
 	sessions registry
 	serials  atomic.Uint64
 	batches  sync.Pool // of *batch
-	told     *seldom.Events[occurrence]
+	log      *seldom.Log
 	mirror   mirror
 	running  sync.WaitGroup
 	draining atomic.Bool
@@ -117,7 +117,7 @@ func New(bank Bank, options Options) (*Server, error) {
 		return nil, errors.New("mqtt: Sessions, PerPrincipal, Waiting or WaitingAll is not one")
 	}
 	s := &Server{
-		bank: bank, options: options, told: seldom.New[occurrence](tellEvery, toldOf), conns: make(map[*conn]struct{}),
+		bank: bank, options: options, log: seldom.NewLog(options.Logger), conns: make(map[*conn]struct{}),
 	}
 	s.codecs = map[wire.Format]wire.Codec{
 		wire.JSON: wire.NewCodec(wire.JSON, options.Decimals), wire.Msgpack: wire.NewCodec(wire.Msgpack, options.Decimals),

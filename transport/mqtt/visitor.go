@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -15,6 +14,7 @@ import (
 
 	"gateway/certs"
 	"gateway/gate"
+	"gateway/seldom"
 )
 
 // visitor is an admitted connection. Until its client is known, no read waits past until, whatever deadline it is given: an
@@ -33,8 +33,8 @@ type visitor struct {
 
 // admit returns wire as a visitor, or closes it.
 func (d *door) admit(wire net.Conn) *visitor {
-	s, peer := d.server, peerOf(wire)
-	if !d.allowed(peer.Addr()) {
+	s, peer := d.server, gate.Peer(wire)
+	if !gate.Allows(d.allow, peer.Addr()) {
 		wire.Close()
 		s.reject(peer, RejectedAddress)
 		return nil
@@ -58,18 +58,6 @@ func (d *door) admit(wire net.Conn) *visitor {
 	}
 	v.Conn.SetDeadline(v.until)
 	return v
-}
-
-func (d *door) allowed(address netip.Addr) bool {
-	if len(d.allow) == 0 {
-		return true
-	}
-	for _, prefix := range d.allow {
-		if prefix.Contains(address) {
-			return true
-		}
-	}
-	return false
 }
 
 // secure makes the handshake of TLS, where there is one and it has not been made.
@@ -155,25 +143,9 @@ func (s *Server) rejectFor(peer netip.AddrPort, kind string, why reason) {
 	if why != 0 {
 		told += ": " + why.Error()
 	}
-	s.tell(slog.LevelWarn, occurrence{what: "connection rejected", reason: told}, peer, slog.String("reason", told))
+	e := seldom.Event{Level: slog.LevelWarn, What: "connection rejected", From: gate.Network(peer.Addr()), Same: told}
+	s.log.Tell(e, "peer", peer, "reason", told)
 }
 
 // rejectOrigin does so for a page, of which an HTTP server shows the request alone.
-func (s *Server) rejectOrigin(r *http.Request) {
-	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-	s.reject(netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port()), RejectedOrigin)
-}
-
-// occurrence is a thing that happens, and where it comes from. Its reason is empty where peers make up what it says.
-type occurrence struct {
-	from         netip.Addr
-	what, reason string
-}
-
-// tell logs what a peer did. The log hears of the same from one address once in tellEvery, and then how often it did not.
-func (s *Server) tell(level slog.Level, o occurrence, peer netip.AddrPort, detail slog.Attr) {
-	o.from = gate.Network(peer.Addr())
-	if held, ok := s.told.Pass(o); ok {
-		s.options.Logger.Log(context.Background(), level, o.what, "peer", peer, detail, "held_back", held)
-	}
-}
+func (s *Server) rejectOrigin(r *http.Request) { s.reject(gate.PeerOf(r.RemoteAddr), RejectedOrigin) }

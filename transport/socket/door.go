@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"gateway/bank"
+	"gateway/gate"
+	"gateway/seldom"
 	"gateway/wire"
 )
 
@@ -52,9 +54,7 @@ func (d *door) accept(ctx context.Context) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accept on %v: %w", d.listener.Net.Addr(), err)
 		default:
-			if held, ok := d.told.Pass(occurrence{what: "cannot accept connections"}); ok {
-				d.options.Logger.Warn("cannot accept connections", "err", err, "held_back", held)
-			}
+			d.log.Tell(seldom.Event{Level: slog.LevelWarn, What: "cannot accept connections"}, "err", err)
 			failed.wait(ctx)
 		}
 	}
@@ -95,7 +95,8 @@ func (d *door) submit(
 // refuse returns the reply to bytes that were no operation; op is what could be read of one.
 func (d *door) refuse(g *guest, op *bank.Operation, err error) bank.Reply {
 	if err != errStopping && err != errRevoked {
-		d.tell(slog.LevelInfo, occurrence{what: "no operation"}, g.peer, slog.String("err", err.Error()))
+		e := seldom.Event{Level: slog.LevelInfo, What: "no operation", From: gate.Network(g.peer.Addr())}
+		d.log.Tell(e, "peer", g.peer, "err", err.Error())
 	}
 	var fault *wire.Fault
 	if !errors.As(err, &fault) {

@@ -12,6 +12,7 @@ import (
 
 	"gateway/certs"
 	"gateway/gate"
+	"gateway/seldom"
 )
 
 // guest is a connection that was admitted.
@@ -25,8 +26,8 @@ type guest struct {
 
 // admit starts to serve conn, or closes it before a byte was read.
 func (d *door) admit(ctx context.Context, conn net.Conn) {
-	peer := peerOf(conn)
-	if !d.allowed(peer.Addr()) {
+	peer := gate.Peer(conn)
+	if !gate.Allows(d.listener.AllowFrom, peer.Addr()) {
 		conn.Close()
 		d.reject(peer, RejectedAddress)
 		return
@@ -90,44 +91,8 @@ func (d *door) secure(ctx context.Context, g *guest) bool {
 // reject counts a connection that is not served and tells of it.
 func (d *door) reject(peer netip.AddrPort, reason string) {
 	d.options.Observer.Rejected(reason)
-	d.tell(slog.LevelWarn, occurrence{what: "connection rejected", reason: reason}, peer, slog.String("reason", reason))
-}
-
-// occurrence is a thing that happens, and where it comes from. Its reason is empty where peers make up what it says.
-type occurrence struct {
-	from         netip.Addr
-	what, reason string
-}
-
-// tell logs what a peer did. The log hears of the same from one address once in tellEvery, and then how often it did not.
-func (s *Server) tell(level slog.Level, o occurrence, peer netip.AddrPort, detail slog.Attr) {
-	o.from = gate.Network(peer.Addr())
-	if held, ok := s.told.Pass(o); ok {
-		s.options.Logger.Log(context.Background(), level, o.what, "peer", peer, detail, "held_back", held)
-	}
-}
-
-func (d *door) allowed(address netip.Addr) bool {
-	if len(d.listener.AllowFrom) == 0 {
-		return true
-	}
-	for _, prefix := range d.listener.AllowFrom {
-		if prefix.Contains(address) {
-			return true
-		}
-	}
-	return false
-}
-
-// peerOf returns the address of the other end, an IPv4 one as such and without a zone. It is invalid when conn is no TCP
-// connection; no prefix contains that.
-func peerOf(conn net.Conn) netip.AddrPort {
-	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	peer := tcp.AddrPort()
-	return netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())
+	e := seldom.Event{Level: slog.LevelWarn, What: "connection rejected", From: gate.Network(peer.Addr()), Same: reason}
+	d.log.Tell(e, "peer", peer, "reason", reason)
 }
 
 // readers are the guests that read, so that their reading can be ended.

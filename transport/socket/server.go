@@ -63,12 +63,7 @@ func Limits() []string {
 // Rejections returns all reasons for which a connection is rejected here, those of package gate not among them.
 func Rejections() []string { return []string{RejectedAddress, RejectedTLS} }
 
-const (
-	// tellEvery is how often one address is told of in the log for the same thing.
-	tellEvery = time.Minute
-	// toldOf is of how many addresses, and things, that is known.
-	toldOf = 4096
-)
+const ()
 
 // Listener is one open door.
 type Listener struct {
@@ -128,7 +123,7 @@ const (
 type Server struct {
 	bank    Bank
 	options Options
-	told    *seldom.Events[occurrence]
+	log     *seldom.Log
 
 	mu    sync.Mutex         // guards doors
 	doors map[*door]struct{} // that are served
@@ -158,7 +153,7 @@ func New(bank Bank, o Options) *Server {
 		o.InFlight = DefaultInFlight
 	}
 	return &Server{
-		bank: bank, options: o, told: seldom.New[occurrence](tellEvery, toldOf), doors: make(map[*door]struct{}),
+		bank: bank, options: o, log: seldom.NewLog(o.Logger), doors: make(map[*door]struct{}),
 	}
 }
 
