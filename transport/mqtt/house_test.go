@@ -181,6 +181,11 @@ func (h *house) close(before int) {
 	if !h.faulty && strings.Contains(h.log.String(), "level=ERROR") {
 		h.t.Errorf("log: %s", h.log)
 	}
+	for _, never := range []string{"secret", `op\":`, `"op":`, `account\":`} { // passwords and payloads of these tests
+		if strings.Contains(h.log.String(), never) {
+			h.t.Errorf("the log tells of %s: %s", never, h.log)
+		}
+	}
 	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<20)

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -83,6 +85,9 @@ func start(t testing.TB, o setup) *served {
 		s.seen = &observer{}
 		o.options.Observer = s.seen
 	}
+	if _, measured := t.(*testing.B); o.options.Logger == nil && !measured {
+		o.options.Logger = discreet(t)
+	}
 	s.address = o.net.Addr().String()
 	l := socket.Listener{
 		Net: o.net, Codec: o.codec, Session: o.session, AllowFrom: o.allow, Principal: bank.AnonymousPrincipal,
@@ -109,6 +114,37 @@ func start(t testing.TB, o setup) *served {
 		t.Cleanup(func() { h.answer(h.waiting()) }) // so that a test that failed can stop
 	}
 	return s
+}
+
+// discreet returns a logger of everything, which at the end must not tell what clients of these tests send.
+func discreet(t testing.TB) *slog.Logger {
+	var told lockedBuffer
+	t.Cleanup(func() {
+		for _, never := range []string{`op\":`, `"op":`, `account\":`, "id_pessoa", "dominio"} {
+			if strings.Contains(told.String(), never) {
+				t.Errorf("the log tells of %s: %s", never, told.String())
+			}
+		}
+	})
+	return slog.New(slog.NewTextHandler(&told, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// lockedBuffer is a buffer that many may write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // runBank runs a bank before engine until the test ends.
