@@ -18,7 +18,8 @@ func TestN8SlowSockets(t *testing.T) {
 	count, timeout := attackSize(100, 2000), time.Duration(attackSize(1, 5))*time.Second
 	allowFiles(t, uint64(count+100))
 	c := buildCastle(t, castleDoors, castleUsers, "limits: { connections_unknown: 8000, read_timeout: "+timeout.String()+" }\n")
-	idle := take(t, 200, func(int) error { return visit("127.0.0.1", c.addresses["socket"][0]) })
+	visits := max(200, 3*count/2) // not all of them within the first burst of bytes
+	idle := take(t, visits, func(int) error { return visit("127.0.0.1", c.addresses["socket"][0]) })
 	slow, took := make([]net.Conn, count), make(times, count)
 	var ending sync.WaitGroup
 	for i := range slow {
@@ -43,7 +44,7 @@ func TestN8SlowSockets(t *testing.T) {
 	stop := make(chan struct{})
 	var dripping sync.WaitGroup
 	dripping.Go(func() { drip(slow, stop) })
-	honest := take(t, 200, func(int) error { return visit("127.0.0.1", c.addresses["socket"][0]) })
+	honest := take(t, visits, func(int) error { return visit("127.0.0.1", c.addresses["socket"][0]) })
 	ending.Wait()
 	close(stop)
 	dripping.Wait()
