@@ -202,9 +202,6 @@ func canonicalSAN(san string) string {
 	return strings.ToLower(san)
 }
 
-// Has reports whether there is such a principal.
-func (r *Registry) Has(principal string) bool { return r.known.Load().principals[principal] != nil }
-
 // Auditor reports whether a principal is an auditor.
 func (r *Registry) Auditor(principal string) bool {
 	p := r.known.Load().principals[principal]

@@ -242,8 +242,11 @@ func TestAReloadThatCannotBeLeavesTheUsersAsTheyWere(t *testing.T) {
 		if lost, err := r.Replace(users); err == nil || len(lost) > 0 {
 			t.Errorf("%s: %v, %v", name, lost, err)
 		}
-		if !r.Has("ana") || r.Has("bia") {
-			t.Errorf("%s: the users changed", name)
+		for who, want := range map[string]bool{"ana": true, "bia": false} {
+			op := bank.Operation{Kind: balance, Principal: who, Account: "1"}
+			if known := r.Authorize(op) != bank.Unauthorized; known != want {
+				t.Errorf("%s: %s is known: %v", name, who, known)
+			}
 		}
 	}
 }

@@ -76,9 +76,6 @@ func (l *lean) expect(kinds ...byte) error {
 // meanwhile as if nothing was: the same user from elsewhere, one who was there before from the attacker's own address, and
 // those who log in for the first time.
 func TestX1BruteForce(t *testing.T) {
-	if raceDetector {
-		t.Skip("SKIPPED: the race detector makes a check of a password take seconds")
-	}
 	const attackers, most, checked = 64, 1_000_000, `gateway_logins_total{outcome="wrong"}`
 	length := time.Duration(attackSize(2, 90)) * time.Second
 	c := buildCastle(t, castleDoors, castleUsers, newcomers(attackSize(5, 20)))

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -272,7 +273,6 @@ func TestX3TheReloadHoldsForTheNextHandshake(t *testing.T) {
 
 // TestASlowReaderOverTLSHarmsNobodyElse: a session whose peer reads nothing costs its own connection and no other's time.
 func TestASlowReaderOverTLSHarmsNobodyElse(t *testing.T) {
-	const slowest = 3 * time.Second // who waits for the slow one waits until it is cut, which takes longer
 	v := newVault(t, false)
 	s := start(t, setup{session: true, tls: v.identity.Config()})
 	slow := v.dial(s.address)
@@ -287,7 +287,8 @@ func TestASlowReaderOverTLSHarmsNobodyElse(t *testing.T) {
 	}()
 	quick := v.dial(s.address)
 	quick.expect("true\n")
-	for worst := time.Duration(0); ; {
+	var took []time.Duration
+	for {
 		began := time.Now()
 		quick.send(balance)
 		reply := make([]byte, 1)
@@ -296,11 +297,13 @@ func TestASlowReaderOverTLSHarmsNobodyElse(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		worst = max(worst, time.Since(began))
+		took = append(took, time.Since(began))
 		select {
-		case <-stuck:
-			if worst > slowest {
-				t.Errorf("a slow reader delayed another by %v", worst)
+		case <-stuck: // whoever waits for the slow one waits until it is cut, 5 s
+			slices.Sort(took)
+			usual, worst := took[len(took)*99/100], took[len(took)-1]
+			if usual > 250*time.Millisecond || worst > 3*time.Second {
+				t.Errorf("a slow reader delayed another by %v, and %v at worst", usual, worst)
 			}
 			return
 		default:
