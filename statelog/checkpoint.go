@@ -105,7 +105,10 @@ func (d *draft) compose(write func(emit func([]byte) error) error) error {
 		return d.l.judge(err)
 	}
 	defer d.file.Close()
-	h := newHeader(checkMagic, d.l.owner, d.l.generation, 1)
+	h, err := newHeader(header{magic: checkMagic, owner: d.l.owner, generation: d.l.generation, first: 1}, d.l.random)
+	if err != nil {
+		return err
+	}
 	d.seed, d.buf = h.seed(), h.sector()
 	if err := write(d.emit); err != nil {
 		return err

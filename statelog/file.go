@@ -2,10 +2,10 @@ package statelog
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 
 	"gateway/disk"
 )
@@ -47,10 +47,12 @@ type header struct {
 	first      uint64 // seq
 }
 
-func newHeader(magic string, owner [16]byte, generation, first uint64) *header {
-	h := &header{magic: magic, owner: owner, generation: generation, first: first}
-	rand.Read(h.key[:])
-	return h
+// newHeader draws a header's key.
+func newHeader(h header, random io.Reader) (*header, error) {
+	if _, err := io.ReadFull(random, h.key[:]); err != nil {
+		return nil, fmt.Errorf("draw the key of generation %d: %w", h.generation, err)
+	}
+	return &h, nil
 }
 
 // sector returns the header's bytes.

@@ -15,6 +15,9 @@ type Options struct {
 	Logger *slog.Logger
 	// AheadBytes is how far the log is filled with zeros at a time. Default: DefaultAheadBytes.
 	AheadBytes int64
+	// Random is where the key of each file is drawn from. Default: [crypto/rand.Reader]. It is meant for simulations: with
+	// a key that is known, a record may look like a frame.
+	Random io.Reader
 }
 
 const (
@@ -33,6 +36,7 @@ type Log struct {
 	owner  [16]byte
 	log    *slog.Logger
 	ahead  int64 // Options.AheadBytes
+	random io.Reader
 	lock   io.Closer
 	size   atomic.Int64
 	failed chan struct{}  // closed with failure

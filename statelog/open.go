@@ -1,6 +1,7 @@
 package statelog
 
 import (
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -19,6 +20,9 @@ func Open(fsys disk.FS, owner [16]byte, o Options, replay func(record []byte) er
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
 	if o.AheadBytes <= 0 {
 		o.AheadBytes = DefaultAheadBytes
 	}
@@ -27,11 +31,11 @@ func Open(fsys disk.FS, owner [16]byte, o Options, replay func(record []byte) er
 		return nil, fmt.Errorf("open the state log: %w", err)
 	}
 	l := &Log{
-		fsys: fsys, owner: owner, log: o.Logger, ahead: o.AheadBytes, lock: lock, failed: make(chan struct{}),
+		fsys: fsys, owner: owner, log: o.Logger, ahead: o.AheadBytes, random: o.Random, lock: lock, failed: make(chan struct{}),
 		groups: []*group{{}},
 	}
 	l.changed = sync.NewCond(&l.mu)
-	l.writer = writer{fsys: fsys, owner: owner, ahead: o.AheadBytes, size: &l.size}
+	l.writer = writer{fsys: fsys, owner: owner, ahead: o.AheadBytes, random: o.Random, size: &l.size}
 	if err := l.open(replay); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open the state log: %w", err)
@@ -65,7 +69,11 @@ func (l *Log) create() error {
 		return err
 	}
 	defer t.file.Close()
-	return publishLog(l.fsys, t.file, newHeader(logMagic, l.owner, 1, 1))
+	h, err := newHeader(header{magic: logMagic, owner: l.owner, generation: 1, first: 1}, l.random)
+	if err != nil {
+		return err
+	}
+	return publishLog(l.fsys, t.file, h)
 }
 
 // survey is which files a directory holds.

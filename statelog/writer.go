@@ -3,6 +3,7 @@ package statelog
 import (
 	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
 
 	"gateway/disk"
@@ -10,10 +11,11 @@ import (
 
 // writer appends to the log of the last generation. It belongs to the goroutine that runs.
 type writer struct {
-	fsys  disk.FS
-	owner [16]byte
-	ahead int64         // Options.AheadBytes
-	size  *atomic.Int64 // Log.size
+	fsys   disk.FS
+	owner  [16]byte
+	ahead  int64 // Options.AheadBytes
+	random io.Reader
+	size   *atomic.Int64 // Log.size
 
 	file     disk.File
 	name     string
@@ -149,7 +151,10 @@ func (w *writer) turnTo(t *turn) error {
 	if err := w.sync(); err != nil {
 		return err
 	}
-	h := newHeader(logMagic, w.owner, t.generation, w.end.seq+1)
+	h, err := newHeader(header{magic: logMagic, owner: w.owner, generation: t.generation, first: w.end.seq + 1}, w.random)
+	if err != nil {
+		return err
+	}
 	if err := publishLog(w.fsys, t.file, h); err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func runMachine(t *testing.T, h Harness) {
 		clock := &stepClock{epoch}
 		rules := bank.Rules{CreateAccounts: create}
 		engine := h.Open(t, dir, rules, clock.step)
-		model := newModel(create)
+		model := NewModel(create)
 		operation := rapid.Custom(drawOperation)
 		for range rapid.IntRange(1, 12).Draw(rt, "batches") {
 			ops := rapid.SliceOfN(operation, 1, 20).Draw(rt, "ops")
@@ -34,7 +34,7 @@ func runMachine(t *testing.T, h Harness) {
 				rt.Fatalf("commit: %v", err)
 			}
 			for i := range ops {
-				compare(rt, &ops[i], replies[i], model.do(ops[i]))
+				compare(rt, &ops[i], replies[i], model.Do(ops[i]))
 			}
 			if h.Durable && rapid.IntRange(0, 9).Draw(rt, "restart") == 0 {
 				if err := engine.Close(); err != nil {
@@ -58,7 +58,7 @@ func compare(rt *rapid.T, op *bank.Operation, got, want bank.Reply) {
 }
 
 // replay adds the postings up and compares the sums with the model's balances.
-func replay(rt *rapid.T, m *model, entries []bank.Entry) {
+func replay(rt *rapid.T, m *Model, entries []bank.Entry) {
 	if uint64(len(entries)) != m.seq {
 		rt.Fatalf("%d entries, want %d", len(entries), m.seq)
 	}

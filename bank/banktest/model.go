@@ -7,9 +7,9 @@ import (
 	"gateway/bank"
 )
 
-// model is the rules once more, as plainly as they can be put: big integers, maps, no batches. What it says and what an
+// Model is the rules once more, as plainly as they can be put: big integers, maps, no batches. What it says and what an
 // engine says must be the same.
-type model struct {
+type Model struct {
 	create   bool
 	balances map[bank.Account]*big.Int
 	answers  map[[2]string]answered
@@ -21,24 +21,28 @@ type answered struct {
 	reply bank.Reply
 }
 
-func newModel(create bool) *model {
-	return &model{create: create, balances: map[bank.Account]*big.Int{}, answers: map[[2]string]answered{}}
+// NewModel returns the model of an empty book in which the first use opens an account, or only [bank.KindOpen] does.
+func NewModel(create bool) *Model {
+	return &Model{create: create, balances: map[bank.Account]*big.Int{}, answers: map[[2]string]answered{}}
 }
 
-func (m *model) balance(a bank.Account) *big.Int {
+func (m *Model) balance(a bank.Account) *big.Int {
 	if b, ok := m.balances[a]; ok {
 		return b
 	}
 	return new(big.Int)
 }
 
-func (m *model) move(from, to bank.Account, amount int64) {
+func (m *Model) move(from, to bank.Account, amount int64) {
 	m.balances[from] = new(big.Int).Sub(m.balance(from), big.NewInt(amount))
 	m.balances[to] = new(big.Int).Add(m.balance(to), big.NewInt(amount))
 }
 
-// do answers op. The time is not modelled.
-func (m *model) do(op bank.Operation) bank.Reply {
+// Seq returns the seq of the last entry.
+func (m *Model) Seq() uint64 { return m.seq }
+
+// Do answers op. The time is not modelled.
+func (m *Model) Do(op bank.Operation) bank.Reply {
 	if code := op.Check(); code != bank.OK {
 		return bank.Refusal(&op, code)
 	}
@@ -81,7 +85,7 @@ func (m *model) do(op bank.Operation) bank.Reply {
 }
 
 // judge moves the money, if it can be moved.
-func (m *model) judge(op *bank.Operation) bank.Code {
+func (m *Model) judge(op *bank.Operation) bank.Code {
 	ceiling := big.NewInt(int64(bank.MaxAmount))
 	_, open := m.balances[op.Account]
 	_, toOpen := m.balances[op.To]
@@ -117,7 +121,7 @@ func (m *model) judge(op *bank.Operation) bank.Code {
 }
 
 // yield credits the rate of every positive balance by exact rational arithmetic.
-func (m *model) yield(text string) bank.Code {
+func (m *Model) yield(text string) bank.Code {
 	rate, ok := new(big.Rat).SetString(text)
 	if !ok {
 		return bank.Malformed

@@ -32,6 +32,9 @@ type Options struct {
 	// Inline does within Commit what goroutines do beside it otherwise, at the same points of every run, so that a run can
 	// be repeated exactly. It is meant for simulations: Commit takes longer.
 	Inline bool
+	// Random is where the id and the key of a new journal are drawn from. Default: [crypto/rand.Reader]. It is meant for
+	// simulations: whoever knows the key can make ids that collide, and memos that look like frames.
+	Random io.Reader
 }
 
 // The defaults of [Options].

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,6 +47,9 @@ func (o *Options) fill() {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
 	}
 	if o.Observer == nil {
 		o.Observer = silent{}
@@ -93,7 +97,11 @@ func (e *Engine) open() error {
 
 // create makes the first segment of a new journal.
 func (e *Engine) create() error {
-	header := segmentHeader{identity: newIdentity(e.options.Decimals), number: 1, first: 1}
+	ours, err := newIdentity(e.options.Decimals, e.options.Random)
+	if err != nil {
+		return err
+	}
+	header := segmentHeader{identity: ours, number: 1, first: 1}
 	name := segmentName(1)
 	file, err := e.fsys.Create(name + disk.Unfinished)
 	if err != nil {

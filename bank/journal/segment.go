@@ -2,10 +2,10 @@ package journal
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 )
 
 // A segment is a file of frames behind one sector of header:
@@ -38,11 +38,15 @@ type identity struct {
 	id, key  [16]byte
 }
 
-func newIdentity(decimals int) identity {
+func newIdentity(decimals int, random io.Reader) (identity, error) {
 	ours := identity{decimals: uint32(decimals)}
-	rand.Read(ours.id[:])
-	rand.Read(ours.key[:])
-	return ours
+	if _, err := io.ReadFull(random, ours.id[:]); err != nil {
+		return ours, fmt.Errorf("draw the id: %w", err)
+	}
+	if _, err := io.ReadFull(random, ours.key[:]); err != nil {
+		return ours, fmt.Errorf("draw the key: %w", err)
+	}
+	return ours, nil
 }
 
 // seed is what the checksums of a segment's frames begin with.

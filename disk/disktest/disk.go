@@ -11,6 +11,7 @@
 package disktest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -422,11 +423,21 @@ func (d *Disk) Bytes(name string) []byte {
 	return slices.Clone(d.seen[name].seen)
 }
 
-// Put makes a file's bytes these, and durable, as if they had always been.
-func (d *Disk) Put(name string, bytes []byte) {
+// Certain reports whether a power cut now leaves a file as a process sees it, whatever is drawn.
+func (d *Disk) Certain(name string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	put := &inode{seen: slices.Clone(bytes), disk: slices.Clone(bytes)}
+	file := d.seen[name]
+	changed := func(c change) bool { return c.file == file || c.from == name || c.to == name }
+	return file != nil && d.durable[name] == file && !slices.ContainsFunc(d.changes, changed) &&
+		len(file.pending) == 0 && bytes.Equal(file.seen, file.disk)
+}
+
+// Put makes a file's bytes these, and durable, as if they had always been.
+func (d *Disk) Put(name string, content []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	put := &inode{seen: slices.Clone(content), disk: slices.Clone(content)}
 	d.seen[name], d.durable[name] = put, put
 }
 
