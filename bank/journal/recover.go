@@ -160,8 +160,12 @@ func (e *Engine) replay(s *survey, from position) error {
 }
 
 // repair removes what is not part of the journal, makes its tail durable again unless it is known to be, and returns the
-// last segment, open, with room to write.
+// last segment, open, with room to write. The names come first: a start that was ended before it could sync them has left a
+// segment that is whole and marked, and whose name a power cut gives back to the one it replaced.
 func (e *Engine) repair(s *survey) (disk.File, int64, error) {
+	if err := e.fsys.SyncDir(); err != nil {
+		return nil, 0, err
+	}
 	if err := e.removeUnused(s); err != nil {
 		return nil, 0, err
 	}

@@ -423,14 +423,19 @@ func (d *Disk) Bytes(name string) []byte {
 	return slices.Clone(d.seen[name].seen)
 }
 
-// Certain reports whether a power cut now leaves a file as a process sees it, whatever is drawn.
+// Certain reports whether a power cut now leaves a file as a process sees it, whatever is drawn, but for what follows the
+// last byte that is not zero.
 func (d *Disk) Certain(name string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	file := d.seen[name]
 	changed := func(c change) bool { return c.file == file || c.from == name || c.to == name }
-	return file != nil && d.durable[name] == file && !slices.ContainsFunc(d.changes, changed) &&
-		len(file.pending) == 0 && bytes.Equal(file.seen, file.disk)
+	if file == nil || d.durable[name] != file || slices.ContainsFunc(d.changes, changed) {
+		return false
+	}
+	content := bytes.TrimRight(file.seen, "\x00")
+	early := func(w write) bool { return w.offset < int64(len(content)) }
+	return bytes.HasPrefix(file.disk, content) && !slices.ContainsFunc(file.pending, early)
 }
 
 // Put makes a file's bytes these, and durable, as if they had always been.
