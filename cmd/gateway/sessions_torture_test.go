@@ -43,7 +43,7 @@ func TestTortureOfSessions(t *testing.T) {
 	}
 	t.Logf("%d rounds, seed %d", rounds, seed)
 	began := time.Now()
-	f := newFleet(t, seed)
+	f := newFleet(newKillable(t), seed)
 	defer f.abandon()
 	for round := range rounds {
 		f.round(round)
@@ -71,9 +71,10 @@ type fleet struct {
 	others  int           // kills besides those under load
 }
 
-func newFleet(t *testing.T, seed uint64) *fleet {
+// newFleet lets devices come to a gateway.
+func newFleet(k *killable, seed uint64) *fleet {
 	f := &fleet{
-		killable: newKillable(t), random: rand.New(rand.NewPCG(seed, fleetSize)), devices: make([]*device, fleetSize),
+		killable: k, random: rand.New(rand.NewPCG(seed, fleetSize)), devices: make([]*device, fleetSize),
 		replied: make(chan struct{}, 2*sessionFloor), failed: make(chan error, fleetSize), gone: make(chan struct{}),
 	}
 	names := make([]string, fleetSize)

@@ -27,7 +27,13 @@ type killable struct {
 
 func newKillable(t *testing.T) *killable {
 	t.Helper()
-	k := &killable{t: t, dir: t.TempDir()}
+	return newKillableIn(t, t.TempDir())
+}
+
+// newKillableIn is newKillable in a directory of the test's.
+func newKillableIn(t *testing.T, dir string) *killable {
+	t.Helper()
+	k := &killable{t: t, dir: dir}
 	k.address, _ = freeAddresses(t, rand.New(rand.NewPCG(rand.Uint64(), 1)))
 	settings := fmt.Sprintf(`
 socket: { listeners: [] }
