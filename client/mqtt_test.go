@@ -195,13 +195,20 @@ func TestRefusedConnections(t *testing.T) {
 		}
 		c.Close()
 	}
-	b := newBroker(newBook(t))
-	b.connack = 0x89 // busy: another time
-	c := mqttClient(t, b.start(), client.MQTTOptions{})
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := c.Do(ctx, deposit("ana")); errors.Is(err, client.ErrRefused) || !errors.Is(err, client.ErrNotSent) {
-		t.Errorf("busy: %v", err)
+	for name, spoil := range map[string]func(*fakeBroker){ // another time
+		"busy":    func(b *fakeBroker) { b.connack = 0x89 },
+		"full":    func(b *fakeBroker) { b.suback = 0x97 },
+		"failing": func(b *fakeBroker) { b.suback = 0x83 },
+	} {
+		b := newBroker(newBook(t))
+		spoil(b)
+		c := mqttClient(t, b.start(), client.MQTTOptions{})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if _, err := c.Do(ctx, deposit("ana")); errors.Is(err, client.ErrRefused) || !errors.Is(err, client.ErrNotSent) {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+		c.Close()
 	}
 }
 

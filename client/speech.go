@@ -91,11 +91,19 @@ func (s *mqttSpeech) subscribed(conn net.Conn) error {
 		if err != nil {
 			return fmt.Errorf("read SUBACK: %w", err)
 		}
-		if ack := packet.Content.(*packets.Suback); len(ack.Reasons) != 1 || ack.Reasons[0] >= firstFailure {
-			return fmt.Errorf("%w: subscribe to %s: reasons %x", ErrRefused, s.way.replies, ack.Reasons)
-		}
-		return nil
+		return s.granted(packet.Content.(*packets.Suback))
 	}
+}
+
+// granted says why a subscription was not. One that the gateway has no room for, or cannot answer now, may be another time.
+func (s *mqttSpeech) granted(ack *packets.Suback) error {
+	switch {
+	case len(ack.Reasons) == 1 && ack.Reasons[0] < firstFailure:
+		return nil
+	case len(ack.Reasons) == 1 && (ack.Reasons[0] == packets.SubackQuotaexceeded || ack.Reasons[0] == packets.SubackImplementationspecificerror):
+		return fmt.Errorf("the gateway does not take the subscription to %s now (0x%02x)", s.way.replies, ack.Reasons[0])
+	}
+	return fmt.Errorf("%w: subscribe to %s: reasons %x", ErrRefused, s.way.replies, ack.Reasons)
 }
 
 func (m *mqttWay) connectPacket() *packets.ControlPacket {
