@@ -185,7 +185,7 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 		Keeping: s.kept.keeping, Journal: s.kept.journal, Auditor: s.users.Auditor,
 	})
 	if err != nil {
-		return fmt.Errorf("%w: make the broker: %w", errListen, err)
+		return fmt.Errorf("make the broker: %w", err)
 	}
 	s.broker = broker
 	m.gauge("mqtt_sessions", "MQTT sessions, connected or stored.", nil, func() float64 { return float64(broker.Sessions()) })

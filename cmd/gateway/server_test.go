@@ -21,6 +21,7 @@ import (
 	"gateway/config"
 	"gateway/disk/disktest"
 	"gateway/statelog"
+	"gateway/transport/mqtt"
 )
 
 // gated is an engine whose Commit waits until it is let go, and then fails if it was told to.
@@ -238,6 +239,26 @@ func TestFailureOfTheSessionsEndsTheServer(t *testing.T) {
 	err = r.end()
 	if !errors.Is(err, errEngine) || !errors.Is(err, syscall.EIO) || exitCode(err) != exitBroken {
 		t.Errorf("ended with %v, exit %d", err, exitCode(err))
+	}
+}
+
+// TestSessionsThatCannotBeWrittenStopTheStart leaves with the code of a failed write, not with that of a passing fault: a
+// supervisor that starts it again does not mend a disk.
+func TestSessionsThatCannotBeWrittenStopTheStart(t *testing.T) {
+	for _, fault := range []error{syscall.EIO, syscall.ENOSPC} {
+		disk := disktest.New(1)
+		sessions, err := statelog.Open(disk, [16]byte{1}, statelog.Options{}, func([]byte) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk.Before = func(disktest.Op) error { return fault }
+		keeping := &mqtt.Keeping{Store: sessionStore{sessions}, Recovery: mqtt.NewRecovery(), Seq: func() uint64 { return 0 }}
+		kept := &storage{sessions: sessions, keeping: keeping}
+		s := &server{bank: bank.New(newGated(), bank.Options{}), kept: kept, logger: slog.New(slog.DiscardHandler)}
+		if err := s.listen(t.Context(), trialSettings(), newMetrics(build{})); !errors.Is(err, fault) || exitCode(err) != exitBroken {
+			t.Errorf("listen: %v, exit %d", err, exitCode(err))
+		}
+		_ = sessions.Close()
 	}
 }
 
