@@ -52,7 +52,7 @@ const (
 	phaseStopping
 )
 
-// watchEvery is how often the storage is asked whether it has failed: what it does beside the traffic may fail too, and on
+// watchEvery is how often the engine is asked whether it has failed: what it does beside the traffic may fail too, and on
 // an idle bank no commit would tell.
 const watchEvery = time.Second
 
@@ -142,11 +142,10 @@ func (s *server) wait(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", errDoor, err)
 		case err := <-s.adminEnd:
 			return fmt.Errorf("%w: admin: %w", errDoor, err)
+		case <-s.kept.sessionsFailed():
+			return fmt.Errorf("%w: %w", errEngine, s.kept.failed())
 		case <-watch.C:
 			if err := s.bank.Ready(); errors.Is(err, journal.ErrFailed) {
-				return fmt.Errorf("%w: %w", errEngine, err)
-			}
-			if err := s.kept.failed(); err != nil {
 				return fmt.Errorf("%w: %w", errEngine, err)
 			}
 		}

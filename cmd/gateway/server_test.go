@@ -235,8 +235,12 @@ func TestFailureOfTheSessionsEndsTheServer(t *testing.T) {
 	defer sessions.Close()
 	r := startTrialOn(t, &storage{engine: bank.NewMemory(bank.Rules{}, time.Now), sessions: sessions}, trialSettings())
 	disk.Before = func(disktest.Op) error { return syscall.EIO }
+	began := time.Now()
 	sessions.Append([]byte("x"), func(error) {})
 	err = r.end()
+	if took := time.Since(began); took > watchEvery/2 {
+		t.Errorf("it went on for %v", took)
+	}
 	if !errors.Is(err, errEngine) || !errors.Is(err, syscall.EIO) || exitCode(err) != exitBroken {
 		t.Errorf("ended with %v, exit %d", err, exitCode(err))
 	}

@@ -92,6 +92,14 @@ func (s *storage) failed() error {
 	return s.sessions.Err()
 }
 
+// sessionsFailed is closed once the sessions have failed; nil when there are none to fail.
+func (s *storage) sessionsFailed() <-chan struct{} {
+	if s.sessions == nil {
+		return nil
+	}
+	return s.sessions.Failed()
+}
+
 // close closes the sessions and then the engine.
 func (s *storage) close() error {
 	var err error
