@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 1
 
-.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture soak idle attack
+.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-storage soak idle attack
 
 check: fmt vet lint race powercut fuzz
 
@@ -48,6 +48,17 @@ SESSION_KILLS ?= 500
 torture:
 	GATEWAY_TORTURE=$(KILLS) GATEWAY_SESSION_TORTURE=$(SESSION_KILLS) \
 		$(GO) test -count=1 -timeout 60m -run TestTorture -v ./cmd/gateway
+
+# torture-storage does to the real binary what disks do: POWER_CUTS under each kind of clients, on a real ext4 mounted in turns with
+# other options; LYING_DISKS that have not synced what they said; STRIKES at the system calls of its files, by default at every one
+# in every way; FLIPS of bits at rest. It wants root, loop devices and a tmpfs, says what it skips without, and takes some 20 minutes.
+POWER_CUTS ?= 1000
+LYING_DISKS ?= 50
+STRIKES ?= 1000000
+FLIPS ?= 2000
+torture-storage:
+	GATEWAY_POWER_CUTS=$(POWER_CUTS) GATEWAY_LYING_DISKS=$(LYING_DISKS) GATEWAY_STRIKES=$(STRIKES) GATEWAY_FLIPS=$(FLIPS) \
+		$(GO) test -count=1 -timeout 0 -run '^Test(PowerCuts|ALyingDisk|EveryCall|FlippedBits)' -v ./cmd/gateway
 
 # soak lets so many clients ask for an operation a second by MQTT for so long, and prints what was lost, repeated and late,
 # the time to the reply, and the gateway's memory.
