@@ -2,8 +2,10 @@ package disk_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -135,5 +137,31 @@ func TestADraftIsDroppedForWantOfSpaceAlone(t *testing.T) {
 		if names, _ := fsys.List(); (len(names) == 0) != disk.LacksSpace(fault) {
 			t.Errorf("after %v there is %v", fault, names)
 		}
+	}
+}
+
+// TestCopyCopiesTheFirstBytes copies as many bytes as are asked for, or all, until its context ends.
+func TestCopyCopiesTheFirstBytes(t *testing.T) {
+	from, to := disktest.New(1), disktest.New(2)
+	content := bytes.Repeat([]byte("0123456789"), 100_000)
+	from.Put("x", content)
+	for _, size := range []int{0, 1, 300_000, len(content)} {
+		if err := disk.Copy(t.Context(), from, to, "x", int64(size)); err != nil || !bytes.Equal(to.Bytes("x"), content[:size]) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	if err := disk.Copy(t.Context(), from, to, "x", int64(len(content)+1)); !errors.Is(err, io.EOF) {
+		t.Errorf("more than there is: %v", err)
+	}
+	if n, err := disk.CopyWhole(t.Context(), from, to, "x"); n != int64(len(content)) || err != nil {
+		t.Errorf("all: %d, %v", n, err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := disk.CopyWhole(ended, from, to, "x"); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end: %v", err)
+	}
+	if _, err := disk.CopyWhole(t.Context(), from, to, "y"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
 	}
 }

@@ -54,12 +54,17 @@ func (l *Log) open(replay func([]byte) error) error {
 	if err != nil {
 		return err
 	}
-	last, err := l.replay(s, replay)
+	scans, err := s.scan(l.fsys, l.owner, replay)
 	if err != nil {
 		return err
 	}
+	for _, found := range scans {
+		if found.header.magic == logMagic {
+			l.size.Add(found.end.offset - sector)
+		}
+	}
 	l.generation = s.last
-	return l.repair(s, last)
+	return l.repair(s, scans[len(scans)-1])
 }
 
 // create makes the log of the first generation.
@@ -115,44 +120,43 @@ func takeSurvey(fsys disk.FS) (*survey, error) {
 	return s, nil
 }
 
-// replay reads all files that count, in order, and returns what the last log holds.
-func (l *Log) replay(s *survey, replay func([]byte) error) (*scan, error) {
+// scan reads all files that count, in order, and returns what each holds: the checkpoint, if there is one, and the logs.
+func (s *survey) scan(fsys disk.FS, owner [16]byte, replay func([]byte) error) ([]*scan, error) {
+	var scans []*scan
 	if s.checkpoint {
-		want := header{magic: checkMagic, owner: l.owner, generation: s.base}
-		h, err := readHeader(l.fsys, checkName(s.base), want)
+		want := header{magic: checkMagic, owner: owner, generation: s.base}
+		h, err := readHeader(fsys, checkName(s.base), want)
 		if err != nil {
 			return nil, err
 		}
-		found, err := scanFile(l.fsys, checkName(s.base), h, replay)
+		found, err := scanFile(fsys, checkName(s.base), h, replay)
 		if err != nil {
 			return nil, err
 		}
-		if !found.marked || found.size != found.end.offset+frameHeader {
+		if !found.whole() {
 			return nil, found.damage("the checkpoint is not whole: " + found.reason)
 		}
+		scans = append(scans, found)
 	}
 	var last *scan
-	for generation := s.base; ; generation++ {
-		want := header{magic: logMagic, owner: l.owner, generation: generation}
-		h, err := readHeader(l.fsys, logName(generation), want)
+	for generation := max(s.base, 1); generation <= s.last; generation++ {
+		want := header{magic: logMagic, owner: owner, generation: generation}
+		h, err := readHeader(fsys, logName(generation), want)
 		if err != nil {
 			return nil, err
 		}
 		if last != nil && last.end.seq+1 != h.first {
 			return nil, last.damage(fmt.Sprintf("the next log begins with frame %d: %s", h.first, last.reason))
 		}
-		found, err := scanFile(l.fsys, logName(generation), h, replay)
-		if err != nil {
+		if last, err = scanFile(fsys, logName(generation), h, replay); err != nil {
 			return nil, err
 		}
-		if found.sealed {
-			return nil, found.damage(found.reason + ", and what follows was written when it was durable")
+		if last.sealed {
+			return nil, last.damage(last.reason + ", and what follows was written when it was durable")
 		}
-		l.size.Add(found.end.offset - sector)
-		if last = found; generation == s.last {
-			return last, nil
-		}
+		scans = append(scans, last)
 	}
+	return scans, nil
 }
 
 // repair removes what does not count, makes the last log durable again unless it is known to be, and goes on with it. The

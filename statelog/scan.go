@@ -128,6 +128,9 @@ func (s *scan) tail(r *frameReader) (err error) {
 // clean reports whether the mark stands at the end and nothing is behind it, so that all of the file is durable.
 func (s *scan) clean() bool { return s.marked && s.used <= s.end.offset+frameHeader }
 
+// whole reports whether a mark stands at the end and the file ends with it.
+func (s *scan) whole() bool { return s.marked && s.size == s.end.offset+frameHeader }
+
 // damage tells that the file is wrong at the end of its last record.
 func (s *scan) damage(reason string) error {
 	return &DamageError{File: s.name, Offset: s.end.offset, Reason: reason}

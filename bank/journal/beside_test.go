@@ -77,20 +77,7 @@ func TestVerifyBesideAGateway(t *testing.T) {
 	o.SegmentBytes = 32 << 10
 	engine := open(t, dir, o)
 	stop, stopped := make(chan struct{}), make(chan error, 1)
-	go func() {
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				stopped <- nil
-				return
-			default:
-			}
-			if _, err := bankCommit(engine, deposit("a", 1, fmt.Sprint("x", i)), deposit("b", 1, ""), deposit("c", 1, "")); err != nil {
-				stopped <- err
-				return
-			}
-		}
-	}()
+	go func() { stopped <- writeUntil(engine, stop) }()
 	var last journal.Report
 	rounds := 0
 	for began := time.Now(); time.Since(began) < 1500*time.Millisecond; rounds++ {

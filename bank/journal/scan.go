@@ -46,8 +46,9 @@ func (r *frameReader) frame() (frame []byte, first bool, reason string, err erro
 
 // scan is what a segment holds.
 type scan struct {
-	end  position // after the last entry
-	size int64    // of the file
+	end   position // after the last entry
+	batch position // before the last batch: all that is before it was durable when that was written
+	size  int64    // of the file
 	// reason says why there is no entry at the end; it is empty when only zeros follow.
 	reason string
 	// used is the place after the last byte that is not zero; it is not before end.offset.
@@ -66,12 +67,13 @@ func scanSegment(file disk.File, h *segmentHeader, checks []position) (*scan, er
 		return nil, err
 	}
 	s := &scan{size: r.Size(), end: position{segment: h.number, offset: sector, seq: h.first - 1, hash: h.before}}
+	s.batch = s.end
 	for {
 		checks = s.check(checks)
 		if s.definite {
 			return s, nil
 		}
-		frame, _, reason, err := r.frame()
+		frame, first, reason, err := r.frame()
 		if err != nil {
 			return nil, err
 		}
@@ -82,6 +84,9 @@ func scanSegment(file disk.File, h *segmentHeader, checks []position) (*scan, er
 		if !follows(frame, &s.end.hash, s.end.seq) {
 			s.fail("the entry does not follow from the one before")
 			return s, nil
+		}
+		if first {
+			s.batch = s.end
 		}
 		s.end.seq++
 		s.end.hash = hashOf(frame, &s.end.hash)

@@ -113,6 +113,22 @@ func findSnapshots(fsys disk.FS, names []string, ours *identity) (usable []*snap
 // load sets the ledger, which must be new, to what the snapshot holds. After an error the ledger is of no use; one that
 // wraps errSnapshot is the snapshot's fault.
 func (h *snapshotHeader) load(fsys disk.FS, ours *identity, ledger *bank.Ledger) error {
+	err := h.read(fsys, ours, func(i int, asOf uint64, part []byte) error {
+		if err := ledger.LoadShard(i, asOf, part); err != nil {
+			return fmt.Errorf("%w: part %d: %w", errSnapshot, i, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	ledger.Resume(h.start.seq, h.time)
+	return nil
+}
+
+// read calls f with every part, which is f's until it returns, and the last entry that it holds. An error that wraps
+// errSnapshot says that the snapshot is not whole; one of f's is returned as it is.
+func (h *snapshotHeader) read(fsys disk.FS, ours *identity, f func(i int, asOf uint64, part []byte) error) error {
 	file, err := fsys.Open(h.name)
 	if err != nil {
 		return err
@@ -133,15 +149,14 @@ func (h *snapshotHeader) load(fsys disk.FS, ours *identity, ledger *bank.Ledger)
 		if asOf < h.start.seq || asOf > h.end.seq {
 			return fmt.Errorf("%w: part %d is of another time", errSnapshot, i)
 		}
-		if err := ledger.LoadShard(i, asOf, part); err != nil {
-			return fmt.Errorf("%w: part %d: %w", errSnapshot, i, err)
+		if err := f(i, asOf, part); err != nil {
+			return err
 		}
 		r.Take(partHeader + len(part))
 	}
 	if r.Offset() != r.Size() {
 		return fmt.Errorf("%w: it goes on after its end", errSnapshot)
 	}
-	ledger.Resume(h.start.seq, h.time)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 // Report is what a reading of a whole journal found.
 type Report struct {
+	ID       [16]byte // of the journal: see [Engine.ID]
 	Entries  uint64   // the seq of the last
 	Hash     [32]byte // of the last entry; zeros when there is none
 	Time     time.Time
@@ -46,13 +47,7 @@ func Dump(dir string, f func(e *bank.Entry, hash [32]byte) error) (Report, error
 const readAgain = 10
 
 func verify(fsys disk.FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
-	s, err := takeSurvey(fsys)
-	for range readAgain {
-		if err == nil || !s.feigned(fsys, err) {
-			break
-		}
-		s, err = takeSurvey(fsys)
-	}
+	s, err := surveyBeside(fsys)
 	if err != nil {
 		return Report{}, err
 	}
@@ -60,6 +55,18 @@ func verify(fsys disk.FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
 		return Report{}, nil
 	}
 	return s.report(fsys, f)
+}
+
+// surveyBeside is takeSurvey for who has no lock: a gateway may be writing.
+func surveyBeside(fsys disk.FS) (*survey, error) {
+	s, err := takeSurvey(fsys)
+	for range readAgain {
+		if err == nil || !s.feigned(fsys, err) {
+			break
+		}
+		s, err = takeSurvey(fsys)
+	}
+	return s, err
 }
 
 // feigned reports whether err may come from reading while a gateway writes: a batch that was half there when its place was
@@ -80,7 +87,7 @@ func (s *survey) feigned(fsys disk.FS, err error) bool {
 
 func (s *survey) report(fsys disk.FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
 	report := Report{
-		Entries: s.end.seq, Hash: s.end.hash, Decimals: int(s.identity.decimals), Segments: len(s.segments), Torn: s.torn,
+		ID: s.identity.id, Entries: s.end.seq, Hash: s.end.hash, Decimals: int(s.identity.decimals), Segments: len(s.segments), Torn: s.torn,
 	}
 	ledger := bank.NewLedger(bank.Rules{CreateAccounts: true}, s.identity.key, noHistory{})
 	var last hash
