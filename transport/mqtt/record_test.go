@@ -185,6 +185,23 @@ func TestAnEntryKnowsBetterThanACheckpoint(t *testing.T) {
 	}
 }
 
+// A backup copies the sessions before the journal: there may be entries of a session that began between the two. No other
+// session may be taken for that one, even if no checkpoint can be made before the next crash.
+func TestASessionThatIsNotKnownKeepsItsIncarnation(t *testing.T) {
+	r := NewRecovery()
+	if err := r.Record([]byte{recordStart, 1, 3}); err != nil {
+		t.Fatal(err)
+	}
+	x := &exchange{session: &session{own: "b", incarnation: 5}, qos: 1, id: 7, number: 1}
+	e := bank.Entry{Seq: 2, Origin: bank.Origin{Door: bank.DoorMQTT, Delivery: string(appendNote(nil, x, true))}}
+	if err := r.Entry(&e); err != nil {
+		t.Fatal(err)
+	}
+	if r.incarnation != 5 {
+		t.Errorf("the last incarnation there was is %d", r.incarnation)
+	}
+}
+
 // nowhere keeps nothing.
 type nowhere struct{}
 

@@ -155,6 +155,7 @@ func (r *Recovery) Entry(e *bank.Entry) error {
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", e.Seq, err)
 	}
+	r.incarnation = max(r.incarnation, n.incarnation) // of a session that began after a backup had copied the sessions
 	if s := r.sessions[n.incarnation]; s != nil {
 		n.reply = e.Reply()
 		s.add(&kept{note: n, known: true, replied: true}, false)
