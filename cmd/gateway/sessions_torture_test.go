@@ -3,9 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,18 +28,10 @@ const (
 // says. In the end every operation was acknowledged and replied to; each is in the journal once if it is to be there, as its
 // reply says; all copies of a reply are the same and have DUP but the first; replies came first in the order of their
 // entries and of the operations; and nothing is owed any more.
-//
-// GATEWAY_SEED repeats the choices of a run.
 func TestTortureOfSessions(t *testing.T) {
 	rounds := countFor(t, "GATEWAY_SESSION_TORTURE", sessionRounds)
-	seed := rand.Uint64()
-	if text, ok := os.LookupEnv("GATEWAY_SEED"); ok {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("%d rounds, seed %d", rounds, seed)
+	seed := drawSeed(t)
+	t.Logf("%d rounds", rounds)
 	began := time.Now()
 	f := newFleet(newKillable(t), seed)
 	defer f.abandon()

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -21,7 +18,6 @@ import (
 
 	"gateway/bank"
 	"gateway/client"
-	"gateway/wire"
 )
 
 const (
@@ -45,9 +41,8 @@ const (
 // of the balances is zero.
 func TestTorture(t *testing.T) {
 	rounds := countFor(t, "GATEWAY_TORTURE", tortureRounds)
-	seed := rand.Uint64()
-	t.Logf("%d rounds, seed %d", rounds, seed)
-	run := newTorture(t, seed)
+	t.Logf("%d rounds", rounds)
+	run := newTorture(t, drawSeed(t))
 	for round := range rounds {
 		run.loadAndKill(round)
 		if round%dumpEvery == dumpEvery-1 {
@@ -80,68 +75,125 @@ func countFor(t *testing.T, variable string, small int) int {
 	return n
 }
 
-// torture is one run: a directory, two doors with fixed addresses and their clients.
+// drawSeed returns what the choices of a run follow from, and tells it. GATEWAY_SEED repeats them.
+func drawSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if text, ok := os.LookupEnv("GATEWAY_SEED"); ok {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("GATEWAY_SEED: %v", err)
+		}
+	}
+	t.Logf("seed %d", seed)
+	return seed
+}
+
+// torture is one run: a directory, doors with fixed addresses and their clients.
 type torture struct {
-	t      *testing.T
-	dir    string
-	random *rand.Rand
-	doors  []*tortureDoor
-	ctx    context.Context // of every operation; it ends with the test
-	stop   chan struct{}   // closed: no new operations
-	work   sync.WaitGroup
+	t       *testing.T
+	dir     string
+	options tortureOptions
+	random  *rand.Rand
+	doors   []*tortureDoor
+	stop    chan struct{} // closed: no new operations
+	work    sync.WaitGroup
+	told    *testimony
 
-	mu     sync.Mutex
-	asked  map[string]outcome // what every answered operation, by id, was told
-	failed error              // the first answer that cannot be
+	// gate is held for reading while an operation is under way, and for writing while none shall be.
+	gate sync.RWMutex
+
+	mu     sync.Mutex // guards all below
+	failed error      // the first answer that cannot be
+	doubts []doubt    // what was not answered in time
 }
 
-// outcome is an operation and its answer.
-type outcome struct {
-	op    client.Operation
-	reply client.Reply
+// tortureOptions are what differs between runs. Those of TestTorture are plainTorture.
+type tortureOptions struct {
+	dir      string
+	settings string // besides those of every run
+	clients  int    // of each door
+	workers  int    // of each client: operations on their way at once
+	// patience is after how long an operation is given up; 0: never.
+	patience time.Duration
+	// paced makes a door that is far ahead of the other wait for the test, in await.
+	paced bool
+	// cabled puts a cable between each client and its door.
+	cabled bool
+	// operation returns a worker's nth. One that writes gets an id.
+	operation func(random *rand.Rand, n int) client.Operation
 }
 
+func plainTorture(dir string) tortureOptions {
+	return tortureOptions{dir: dir, clients: 1, workers: tortureWorkers, paced: true, operation: tortureOperation}
+}
+
+// doubt is an operation that was not answered in time.
+type doubt struct {
+	door *tortureDoor
+	id   string
+}
+
+// tortureDoor is a door as one client sees it.
 type tortureDoor struct {
 	name     string
 	client   *client.Client
+	cable    *cable // nil: none
 	answered atomic.Int64
 	repeated atomic.Int64
-	reached  chan struct{} // a token for each answer; a door that is far ahead of the other waits for the killer here
+	reached  chan struct{} // of a paced run: a token for each answer
 }
 
 func newTorture(t *testing.T, seed uint64) *torture {
+	return newTortureWith(t, seed, plainTorture(t.TempDir()))
+}
+
+func newTortureWith(t *testing.T, seed uint64, options tortureOptions) *torture {
 	r := &torture{
-		t: t, dir: t.TempDir(), random: rand.New(rand.NewPCG(seed, 1)), ctx: t.Context(), stop: make(chan struct{}),
-		asked: map[string]outcome{},
+		t: t, dir: options.dir, options: options, random: rand.New(rand.NewPCG(seed, 1)), stop: make(chan struct{}), told: newTestimony(),
 	}
 	sockets, broker := freeAddresses(t, r.random)
 	settings := fmt.Sprintf(`
 socket: { listeners: [ { address: "%s", codec: msgpack, session: true } ] }
 mqtt: { listeners: [ { address: "%s" } ] }
-admin: { address: "" }
 log: { level: warn }
-`, sockets, broker)
+%s
+`, sockets, broker, cmp.Or(options.settings, `admin: { address: "" }`))
 	if err := os.WriteFile(filepath.Join(r.dir, settingsFile), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bySocket, err := client.NewSocket(sockets, client.SocketOptions{Session: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	byMQTT, err := client.NewMQTT(broker, client.MQTTOptions{ClientID: "torture"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, c := range map[string]*client.Client{"socket": bySocket, "mqtt": byMQTT} {
-		t.Cleanup(c.Close)
-		d := &tortureDoor{name: name, client: c, reached: make(chan struct{}, 2*tortureFloor)}
-		r.doors = append(r.doors, d)
-		for w := range tortureWorkers {
-			random := rand.New(rand.NewPCG(seed, uint64(2+w)))
-			r.work.Go(func() { r.load(d, fmt.Sprintf("%s-%d", name, w), random) })
-		}
+	for n := range options.clients {
+		r.enter(fmt.Sprint("socket-", n), sockets, seed, func(_, address string) (*client.Client, error) {
+			return client.NewSocket(address, client.SocketOptions{Session: true})
+		})
+		r.enter(fmt.Sprint("mqtt-", n), broker, seed, func(name, address string) (*client.Client, error) {
+			return client.NewMQTT(address, client.MQTTOptions{ClientID: "torture-" + name})
+		})
 	}
 	return r
+}
+
+// enter makes a client and its workers.
+func (r *torture) enter(name, address string, seed uint64, newClient func(name, address string) (*client.Client, error)) {
+	r.t.Helper()
+	d := &tortureDoor{name: name}
+	if r.options.cabled {
+		d.cable = layCable(r.t, address, r.random.Uint64())
+		address = d.cable.address()
+	}
+	if r.options.paced {
+		d.reached = make(chan struct{}, 2*tortureFloor)
+	}
+	var err error
+	if d.client, err = newClient(name, address); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(d.client.Close)
+	r.doors = append(r.doors, d)
+	for w := range r.options.workers {
+		random := rand.New(rand.NewPCG(seed, uint64(2+w+len(r.doors)*r.options.workers)))
+		r.work.Go(func() { r.load(d, fmt.Sprintf("%s-%d", name, w), random) })
+	}
 }
 
 // freeAddresses returns two addresses on loopback below the ports that outgoing connections take: a client that dials a
@@ -170,20 +222,20 @@ func (r *torture) load(d *tortureDoor, worker string, random *rand.Rand) {
 			return
 		default:
 		}
-		op := tortureOperation(random)
-		op.ID = worker + "-" + strconv.Itoa(n)
-		reply, err := d.client.Do(r.ctx, op)
+		op := r.options.operation(random, n)
+		if op.Kind.Moves() {
+			op.ID = worker + "-" + strconv.Itoa(n)
+		}
+		r.gate.RLock()
+		err := r.ask(d, worker, op)
+		r.gate.RUnlock()
 		if err != nil {
-			r.fail(fmt.Errorf("%s was never answered: %w", op.ID, err))
+			r.fail(err)
 			return
 		}
-		if reply.Duplicate {
-			d.repeated.Add(1)
+		if d.reached == nil {
+			continue
 		}
-		r.mu.Lock()
-		r.asked[op.ID] = outcome{op, reply}
-		r.mu.Unlock()
-		d.answered.Add(1)
 		select {
 		case d.reached <- struct{}{}:
 		case <-r.stop:
@@ -191,7 +243,38 @@ func (r *torture) load(d *tortureDoor, worker string, random *rand.Rand) {
 	}
 }
 
-func tortureOperation(random *rand.Rand) client.Operation {
+// ask asks for one operation, and notes what was told.
+func (r *torture) ask(d *tortureDoor, worker string, op client.Operation) error {
+	ctx := r.t.Context()
+	if r.options.patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.options.patience)
+		defer cancel()
+	}
+	place, err := r.told.ask(worker, op)
+	if err != nil {
+		return err
+	}
+	reply, err := d.client.Do(ctx, op)
+	if err != nil || reply.Code == bank.Overloaded {
+		if r.options.patience == 0 || r.t.Context().Err() != nil {
+			return fmt.Errorf("%s of %s was never answered: %w", op.Kind, worker, err)
+		}
+		if op.Kind.Moves() {
+			r.mu.Lock()
+			r.doubts = append(r.doubts, doubt{d, op.ID})
+			r.mu.Unlock()
+		}
+		return nil
+	}
+	if reply.Duplicate {
+		d.repeated.Add(1)
+	}
+	d.answered.Add(1)
+	return r.told.answer(place, reply)
+}
+
+func tortureOperation(random *rand.Rand, _ int) client.Operation {
 	account := func() string { return "acc-" + strconv.Itoa(random.IntN(tortureAccounts)) }
 	amount := fmt.Sprintf("%d.%02d", 1+random.IntN(50), random.IntN(100))
 	switch random.IntN(4) {
@@ -307,164 +390,4 @@ func (r *torture) finish() {
 	if err := r.failure(); err != nil {
 		r.t.Fatal(err)
 	}
-}
-
-// compare joins the journal with what the clients were told. In the end the two must be the same set; before, the
-// journal may hold what is not answered yet.
-func (r *torture) compare(final bool) {
-	r.t.Helper()
-	entries := dumpedEntries(r.t, r.dir)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.failed != nil {
-		r.t.Fatal(r.failed)
-	}
-	for id, o := range r.asked {
-		e, ok := entries[id]
-		if !ok {
-			r.t.Errorf("%s was answered %s, seq %d, and is not in the journal", id, o.reply.Code, o.reply.Seq)
-			continue
-		}
-		if err := o.matches(e); err != nil {
-			r.t.Errorf("%s: %v", id, err)
-		}
-	}
-	if final && len(entries) != len(r.asked) {
-		r.t.Errorf("%d entries for %d operations", len(entries), len(r.asked))
-	}
-}
-
-// matches compares what a client was told with the entry of its operation.
-func (o *outcome) matches(e wire.Entry) error {
-	if e.Seq != o.reply.Seq || e.Code != o.reply.Code.String() || e.Kind != o.op.Kind.String() || e.Memo != o.op.Memo {
-		return fmt.Errorf("entry %d, %s %s, and the client was told %d, %s", e.Seq, e.Kind, e.Code, o.reply.Seq, o.reply.Code)
-	}
-	amount, err := bank.ParseAmount(o.op.Amount, 2)
-	if err != nil {
-		return err
-	}
-	account := bank.Account(o.op.Account)
-	want := []wire.EntryPosting{}
-	switch {
-	case o.reply.Code != bank.OK:
-	case o.op.Kind == bank.KindDeposit:
-		want = moved(bank.CashAccount, account, amount)
-	case o.op.Kind == bank.KindWithdraw:
-		want = moved(account, bank.CashAccount, amount)
-	default:
-		want = moved(account, bank.Account(o.op.To), amount)
-	}
-	if fmt.Sprint(e.Postings) != fmt.Sprint(want) {
-		return fmt.Errorf("postings %v, want %v", e.Postings, want)
-	}
-	return nil
-}
-
-// moved is how an entry tells a movement.
-func moved(from, to bank.Account, amount bank.Amount) []wire.EntryPosting {
-	return []wire.EntryPosting{{Account: from, Amount: -amount}, {Account: to, Amount: amount}}
-}
-
-// dumpedEntries returns the entries of a journal by their ids, and checks that no id has two.
-func dumpedEntries(t *testing.T, dir string) map[string]wire.Entry {
-	t.Helper()
-	entries := map[string]wire.Entry{}
-	for _, e := range dumpOf(t, dir) {
-		if _, twice := entries[e.ID]; twice {
-			t.Fatalf("entry %d: id %s twice", e.Seq, e.ID)
-		}
-		entries[e.ID] = e
-	}
-	return entries
-}
-
-// dumpOf reads the journal of a directory by the command, which checks it on the way, and checks that entries follow one
-// another and that each sums to zero.
-func dumpOf(t *testing.T, dir string) []wire.Entry {
-	t.Helper()
-	cmd := exec.Command("gateway", "journal", "dump")
-	cmd.Dir = dir
-	var complaint bytes.Buffer
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("journal dump: %v\n%s", err, complaint.String())
-	}
-	var entries []wire.Entry
-	lines := bufio.NewScanner(bytes.NewReader(out))
-	for lines.Scan() {
-		var e wire.Entry
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			t.Fatalf("line %d: %v", len(entries)+1, err)
-		}
-		var sum bank.Amount
-		for _, p := range e.Postings {
-			sum += p.Amount
-		}
-		entries = append(entries, e)
-		if e.Seq != uint64(len(entries)) || sum != 0 {
-			t.Fatalf("line %d: seq %d, sum %d", len(entries), e.Seq, sum)
-		}
-	}
-	if lines.Err() != nil {
-		t.Fatal(lines.Err())
-	}
-	return entries
-}
-
-// checkBalances asks every balance and a part of the statuses by each door, after all work is done.
-func (r *torture) checkBalances() {
-	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	want := map[string]bank.Amount{}
-	for _, o := range r.asked {
-		if o.reply.Code != bank.OK {
-			continue
-		}
-		amount, err := bank.ParseAmount(o.op.Amount, 2)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		switch o.op.Kind {
-		case bank.KindDeposit:
-			want[o.op.Account] += amount
-		case bank.KindWithdraw:
-			want[o.op.Account] -= amount
-		default:
-			want[o.op.Account] -= amount
-			want[o.op.To] += amount
-		}
-	}
-	for _, d := range r.doors {
-		for account, balance := range want {
-			reply, err := d.client.Do(ctx, client.Operation{Kind: bank.KindBalance, Account: account})
-			if err != nil || reply.Balance != balance.Format(2) {
-				r.t.Errorf("%s: balance of %s is %q, %v, want %s", d.name, account, reply.Balance, err, balance.Format(2))
-			}
-		}
-		if err := r.checkStatuses(ctx, d); err != nil {
-			r.t.Errorf("%s: %v", d.name, err)
-		}
-	}
-}
-
-// checkStatuses asks what became of some operations; the answer must be the first one.
-func (r *torture) checkStatuses(ctx context.Context, d *tortureDoor) error {
-	left := 1000
-	for id, o := range r.asked {
-		if left--; left < 0 {
-			return nil
-		}
-		reply, err := d.client.Do(ctx, client.Operation{Kind: bank.KindStatus, ID: id})
-		switch {
-		case err != nil:
-			return err
-		case !reply.Duplicate:
-			return errors.New("a status that is no duplicate")
-		case reply.Seq != o.reply.Seq || reply.Code != o.reply.Code || reply.Balance != o.reply.Balance || !reply.Time.Equal(o.reply.Time):
-			return fmt.Errorf("status of %s: %+v, the first answer was %+v", id, reply, o.reply)
-		}
-	}
-	return nil
 }
