@@ -135,6 +135,9 @@ type Operation struct {
 	ID        string // the client's idempotency key; "" is none
 	Memo      string // at most 140 bytes of UTF-8; a yield's is its rate
 	Origin    Origin
+	// Receipt asks for a proof of what was answered, with a status. The bank itself knows nothing of it: who stands before it
+	// answers that.
+	Receipt bool
 }
 
 // Origin is where an operation came from. It is kept in the entry for the audit trail and is no part of the content

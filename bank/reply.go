@@ -77,6 +77,7 @@ type Reply struct {
 	Duplicate  bool   // the id was answered before; the rest is as it was the first time
 	Recorded   bool   // this very operation left an entry, which keeps its Origin; nothing a client is told
 	Detail     string // what to do about a refusal, when more is known than its code says; never stored
+	Receipt    string // the proof that a status asked for; the bank sets none
 }
 
 // Refusal returns the reply that refuses op with code and touches nothing.

@@ -131,7 +131,7 @@ func (c *Client) newCall(op *Operation) (*call, error) {
 	}
 	k.asked = op.ID
 	k.request = c.language.AppendRequest(make([]byte, 0, usualRequest), &wire.Request{
-		Op: op.Kind.String(), Account: op.Account, To: op.To, Amount: op.Amount, ID: k.id, Memo: op.Memo,
+		Op: op.Kind.String(), Account: op.Account, To: op.To, Amount: op.Amount, ID: k.id, Memo: op.Memo, Receipt: op.Receipt,
 	})
 	if len(k.request) > MaxRequest {
 		return nil, fmt.Errorf("%w: the operation has %d bytes, %d are the most", ErrNotSent, len(k.request), MaxRequest)

@@ -24,6 +24,8 @@ type Operation struct {
 	ID string
 	// Memo is kept with the operation, at most 140 bytes.
 	Memo string
+	// Receipt asks a status for a proof of the entry that it tells of.
+	Receipt bool
 }
 
 // Reply is the bank's decision.
@@ -43,6 +45,8 @@ type Reply struct {
 	// Duplicate says that the bank had decided this id before; the rest is what it answered then. After a repetition it is
 	// true although the caller asked once.
 	Duplicate bool
+	// Receipt is the proof that a status asked for, or "": there is no entry to prove.
+	Receipt string
 }
 
 // Done reports whether the operation was done.
@@ -90,5 +94,7 @@ func (e *UnknownError) Unwrap() error { return e.Err }
 
 // replyOf is the Reply to an operation with that id.
 func replyOf(a *wire.Answer, id string) Reply {
-	return Reply{Code: a.Code, Msg: a.Msg, Balance: a.Balance, ID: id, Seq: a.Seq, Time: a.Time, Duplicate: a.Duplicate}
+	return Reply{
+		Code: a.Code, Msg: a.Msg, Balance: a.Balance, ID: id, Seq: a.Seq, Time: a.Time, Duplicate: a.Duplicate, Receipt: a.Receipt,
+	}
 }

@@ -43,6 +43,7 @@ type Request struct {
 	Amount  string // "20" or "12.50"
 	ID      string
 	Memo    string
+	Receipt bool // of a status
 }
 
 // AppendRequest appends r; a JSON request ends in a newline.
@@ -60,6 +61,9 @@ func (c *Client) AppendRequest(dst []byte, r *Request) []byte {
 			dst = appendQuoted(append(dst, ':'), p.text)
 			separator = ','
 		}
+		if r.Receipt {
+			dst = append(dst, `,"receipt":true`...)
+		}
 		return append(dst, "}\n"...)
 	}
 	given := 0
@@ -67,6 +71,9 @@ func (c *Client) AppendRequest(dst []byte, r *Request) []byte {
 		if p.text != "" || p.key == "op" {
 			given++
 		}
+	}
+	if r.Receipt {
+		given++
 	}
 	w := c.writers.Get().(*msgpackWriter)
 	defer c.writers.Put(w)
@@ -76,6 +83,9 @@ func (c *Client) AppendRequest(dst []byte, r *Request) []byte {
 		if p.text != "" || p.key == "op" {
 			w.text(p.key, p.text)
 		}
+	}
+	if r.Receipt {
+		w.boolean("receipt", true)
 	}
 	dst, w.b = w.b, nil
 	return dst
@@ -91,6 +101,7 @@ type Answer struct {
 	Seq       uint64
 	Time      time.Time // UTC; zero when the reply tells none
 	Duplicate bool
+	Receipt   string // "" when the reply has none
 }
 
 // ErrAnswer says that the bytes are no reply.
@@ -129,7 +140,7 @@ func (r *answerReader) release() {
 
 // answerFields is what a reply says.
 type answerFields struct {
-	status, msg, code, id, balance, seq, time, duplicate value
+	status, msg, code, id, balance, seq, time, duplicate, receipt value
 }
 
 // object implements target.
@@ -154,6 +165,8 @@ func (f *answerFields) place(_ place, key []byte) (*value, string) {
 		return &f.time, ""
 	case "duplicate":
 		return &f.duplicate, ""
+	case "receipt":
+		return &f.receipt, ""
 	}
 	return nil, ""
 }
@@ -184,6 +197,12 @@ func (f *answerFields) judge() (Answer, bool) {
 		a.Time = a.Time.UTC()
 	}
 	a.Duplicate = f.duplicate.isTrue()
+	if f.receipt.given() {
+		if f.receipt.kind != text {
+			return Answer{}, false
+		}
+		a.Receipt = string(f.receipt.text)
+	}
 	return a, true
 }
 

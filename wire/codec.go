@@ -25,6 +25,8 @@ const (
 	// MaxReply is the most bytes of a reply in any format: clients of the legacy bank receive once, with a buffer of
 	// that size.
 	MaxReply = 2048
+	// MaxReceipt is the most bytes of a receipt with which the answer to an id has at most MaxReply.
+	MaxReceipt = 1600
 )
 
 // ErrIncomplete says that the bytes so far may be the beginning of a message.
@@ -94,7 +96,8 @@ type Codec interface {
 	// With a nil error the bank still has to judge: an account, amount or id that is missing or cannot be read is left at
 	// a value that [bank.Operation.Check] refuses.
 	Decode(b []byte, op *bank.Operation) (n int, err error)
-	// AppendReply appends the reply as the format's clients expect it: at most MaxReply bytes, whatever r holds.
+	// AppendReply appends the reply as the format's clients expect it: at most MaxReply bytes, whatever r holds; its
+	// receipt comes on top, and is the caller's to bound.
 	AppendReply(dst []byte, r *bank.Reply) []byte
 	// Space returns how many bytes at the front of b are mere white space between messages.
 	Space(b []byte) int

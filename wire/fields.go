@@ -43,8 +43,8 @@ const (
 
 // fields is what a message says under the keys that have a meaning. All formats fill it; operation judges it.
 type fields struct {
-	op, account, to, amount, id, memo value
-	legacy                            legacyMap
+	op, account, to, amount, id, memo, receipt value
+	legacy                                     legacyMap
 }
 
 // place implements target.
@@ -65,11 +65,13 @@ func (f *fields) place(at place, key []byte) (*value, string) {
 		return &f.id, ""
 	case "memo":
 		return &f.memo, ""
+	case "receipt":
+		return &f.receipt, ""
 	}
 	if v := f.legacy.place(key); v != nil {
 		return v, ""
 	}
-	return nil, "an unknown field; send only op, account, to, amount, id and memo, in small letters"
+	return nil, "an unknown field; send only op, account, to, amount, id, memo and receipt, in small letters"
 }
 
 // object implements target.
@@ -102,6 +104,8 @@ func (f *fields) fault(op *bank.Operation, decimals int, wrong string) *Fault {
 		return malformed("op is missing or not a text; name the operation")
 	case f.memo.given() && (f.memo.kind != text || len(f.memo.text) > maxMemo):
 		return malformed("the memo is not a text of at most 140 bytes; shorten it or leave it out")
+	case f.receipt.given() && f.receipt.kind != boolean:
+		return malformed("receipt is true or false; send one of them")
 	}
 	kind, known := bank.ParseKind(f.op.short())
 	if !known {
@@ -118,19 +122,22 @@ func (f *fields) fault(op *bank.Operation, decimals int, wrong string) *Fault {
 	}
 	op.ID = f.id.identifier()
 	op.Memo = string(f.memo.text)
+	op.Receipt = f.receipt.isTrue()
 	return nil
 }
 
 // canonical reports whether the message has a field of the canonical map.
 func (f *fields) canonical() bool {
-	return f.op.given() || f.account.given() || f.to.given() || f.amount.given() || f.id.given() || f.memo.given()
+	return f.op.given() || f.account.given() || f.to.given() || f.amount.given() || f.id.given() || f.memo.given() ||
+		f.receipt.given()
 }
 
 // superfluous reports whether a field of the canonical map has no meaning for an operation of that kind.
 func (f *fields) superfluous(kind bank.Kind) bool {
 	return f.account.given() && kind == bank.KindStatus ||
 		f.to.given() && kind != bank.KindTransfer ||
-		f.amount.given() && !kind.Moves()
+		f.amount.given() && !kind.Moves() ||
+		f.receipt.given() && kind != bank.KindStatus
 }
 
 func unknownOperation() *Fault {

@@ -274,6 +274,9 @@ func (w *msgpackWriter) message(v *view) {
 	if v.duplicate {
 		w.boolean("duplicate", true)
 	}
+	if v.receipt != "" {
+		w.text("receipt", v.receipt)
+	}
 }
 
 func must(err error) {

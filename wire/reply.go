@@ -20,11 +20,12 @@ type view struct {
 	seq       uint64
 	time      string
 	duplicate bool
+	receipt   string
 }
 
 // viewOf renders r with one allocation, and one more for a text that is not constant.
 func viewOf(r *bank.Reply, decimals int) view {
-	v := view{status: r.Code == bank.OK, code: r.Code.String(), seq: r.Seq, duplicate: r.Duplicate}
+	v := view{status: r.Code == bank.OK, code: r.Code.String(), seq: r.Seq, duplicate: r.Duplicate, receipt: r.Receipt}
 	v.hasSeq = v.status || r.Seq > 0
 	if !v.status {
 		v.text = refusal(r, decimals)
@@ -52,7 +53,7 @@ func viewOf(r *bank.Reply, decimals int) view {
 // fields returns the number of fields of the reply map.
 func (v *view) fields() int {
 	n := 3 // status, msg, code
-	for _, has := range [...]bool{v.id != "", v.balance != "", v.hasSeq, v.time != "", v.duplicate} {
+	for _, has := range [...]bool{v.id != "", v.balance != "", v.hasSeq, v.time != "", v.duplicate, v.receipt != ""} {
 		if has {
 			n++
 		}
@@ -96,6 +97,7 @@ func (v *view) appendJSON(dst []byte) []byte {
 	if v.duplicate {
 		dst = append(dst, `,"duplicate":true`...)
 	}
+	dst = appendField(dst, `,"receipt":`, v.receipt)
 	return append(dst, "}\n"...)
 }
 
