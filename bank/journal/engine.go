@@ -81,8 +81,9 @@ type Engine struct {
 	ahead     *preparer
 	snapshots *snapshots
 
-	seq     atomic.Uint64 // of the last durable entry
-	stalled atomic.Bool   // an operation was refused because no segment could be prepared
+	waypoints waypoints     // of those who follow
+	seq       atomic.Uint64 // of the last durable entry
+	stalled   atomic.Bool   // an operation was refused because no segment could be prepared
 
 	state    sync.Mutex // guards all below
 	progress *sync.Cond // tells that they changed, or seq

@@ -17,7 +17,8 @@ import (
 // failed, once all that was durable before is told, and an error of visit's as it is.
 //
 // Any number of goroutines may follow, at any speed. Each reads the files with a reader of its own: a slow one keeps the
-// committer from nothing, and holds no more than a buffer.
+// committer from nothing, and holds no more than a buffer. Where to begin is found by reading a few thousand entries at most
+// when somebody came by there lately, and a segment otherwise.
 func (e *Engine) Follow(ctx context.Context, after uint64, visit func(e *bank.Entry, hash [32]byte) error) error {
 	woken := context.AfterFunc(ctx, func() {
 		e.state.Lock()
@@ -70,11 +71,15 @@ type follower struct {
 	entry  bank.Entry
 }
 
-// find goes to the last place at or before the first entry to be told whose hash is known: the end of the journal, or the
-// beginning of a segment.
+// find goes to the last place at or before the first entry to be told whose hash is known: the end of the journal, a waypoint,
+// or the beginning of a segment.
 func (f *follower) find(durable position) error {
 	if f.after >= durable.seq {
 		f.at = durable
+		return f.enter()
+	}
+	if near, known := f.e.waypoints.before(f.after); known {
+		f.at = near
 		return f.enter()
 	}
 	var failed error
@@ -177,6 +182,7 @@ func (f *follower) tell(frame []byte, reason string) error {
 	f.at.seq++
 	f.at.hash = hashOf(frame, &f.at.hash)
 	f.at.offset += int64(len(frame))
+	f.e.waypoints.pass(f.at)
 	if f.at.seq > f.after {
 		if err := bank.ParseEntry(frame[frameHeader:], &f.entry); err != nil {
 			damage.Reason = err.Error()

@@ -262,3 +262,43 @@ func TestAFollowerFindsDamage(t *testing.T) {
 	}
 	disk.Kill()
 }
+
+// TestAFollowerBeginsWhereAnotherCameBy follows from every place near a waypoint, within segments and at their ends, and then
+// from one place a second time, for which only what is behind the waypoint is read.
+func TestAFollowerBeginsWhereAnotherCameBy(t *testing.T) {
+	const every = 4096 // entries from one waypoint to the next
+	for _, segmentBytes := range []int64{1 << 16, journal.DefaultSegmentBytes} {
+		disk := disktest.New(1)
+		o := options()
+		o.FS, o.Inline, o.SegmentBytes = disk, true, segmentBytes
+		var read atomic.Int64 // bytes
+		disk.Before = func(op disktest.Op) error {
+			if op.Kind == disktest.Read {
+				read.Add(int64(op.Bytes))
+			}
+			return nil
+		}
+		engine := open(t, "", o)
+		for engine.Seq() < 3*every+100 {
+			ops := make([]bank.Operation, 100)
+			for i := range ops {
+				ops[i] = deposit("a", 1, "")
+			}
+			commit(t, engine, ops...)
+		}
+		last := engine.Seq()
+		all := follow(t.Context(), engine, 0, last)
+		near := []uint64{1, every - 1, every, every + 1, 2*every - 1, 2 * every, 2*every + 1, 3 * every, 3*every + 1, last - 1}
+		for _, after := range near {
+			before := read.Load()
+			h := follow(t.Context(), engine, after, last)
+			if h.err != nil || len(h.hashes) != int(last-after) || h.hashes[0] != all.hashes[after] {
+				t.Fatalf("after %d: %d entries, %v", after, len(h.hashes), h.err)
+			}
+			if took := read.Load() - before; after >= 3*every && took > 128<<10 {
+				t.Errorf("after %d: %d bytes were read", after, took)
+			}
+		}
+		closeEngine(t, engine)
+	}
+}

@@ -87,7 +87,8 @@ func (s *survey) feigned(fsys disk.FS, err error) bool {
 
 func (s *survey) report(fsys disk.FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
 	report := Report{
-		ID: s.identity.id, Entries: s.end.seq, Hash: s.end.hash, Decimals: int(s.identity.decimals), Segments: len(s.segments), Torn: s.torn,
+		ID: s.identity.id, Entries: s.end.seq, Hash: s.end.hash, Decimals: int(s.identity.decimals), Segments: len(s.segments),
+		Torn: s.torn,
 	}
 	ledger := bank.NewLedger(bank.Rules{CreateAccounts: true}, s.identity.key, noHistory{})
 	var last hash
