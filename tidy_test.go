@@ -71,6 +71,7 @@ var arrows = map[string][]string{
 	"bank/banktest":    {"bank"},
 	"bank/journal":     {"bank", "disk"},
 	"statelog":         {"disk"},
+	"evidence":         {"bank", "disk", "seldom"},
 	"disk":             {},
 	"disk/disktest":    {"disk"},
 	"pickle":           {},

@@ -26,7 +26,7 @@ const (
 	// that size.
 	MaxReply = 2048
 	// MaxReceipt is the most bytes of a receipt with which the answer to an id has at most MaxReply.
-	MaxReceipt = 1600
+	MaxReceipt = 1640
 )
 
 // ErrIncomplete says that the bytes so far may be the beginning of a message.

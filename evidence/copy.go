@@ -1,0 +1,153 @@
+package evidence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"gateway/seldom"
+)
+
+const (
+	copyMode  = 0o644    // heads are no secret
+	copyBytes = 64 << 10 // read and written at once
+)
+
+// copyAll keeps the copy up to date until ctx ends, or until last is closed and it has tried once more. Nobody waits for it: a
+// file on a network may hang.
+func (h *Heads) copyAll(ctx context.Context, last <-chan struct{}) {
+	if h.options.Copy == "" {
+		return
+	}
+	c := duplicate{path: h.options.Copy}
+	defer c.close()
+	for ending := false; ; {
+		_, newer := h.Head()
+		if err := c.update(ctx, h); err != nil && ctx.Err() == nil {
+			h.copyFailed.Add(1)
+			h.log.Tell(seldom.Event{Level: slog.LevelError, What: "heads not copied, it is made up for later"}, "err", err)
+		}
+		if ending {
+			return
+		}
+		again := time.NewTimer(h.options.Every)
+		select {
+		case <-newer:
+		case <-again.C:
+		case <-last:
+			ending = true
+		case <-ctx.Done():
+			return
+		}
+		again.Stop()
+	}
+}
+
+// duplicate is the copy of the roll. It is only ever appended to.
+type duplicate struct {
+	path string
+	file *os.File // nil: to be opened
+	done int64    // how much of the roll is in it
+	torn bool     // its end is not that of a head
+}
+
+func (d *duplicate) close() {
+	if d.file != nil {
+		d.file.Close() // what was written was synced
+		d.file = nil
+	}
+}
+
+// update appends what is missing, and makes it durable.
+func (d *duplicate) update(ctx context.Context, h *Heads) error {
+	h.mu.Lock()
+	own := roll{h.kept.file, h.newest.next}
+	h.mu.Unlock()
+	if d.file != nil && d.done == own.size {
+		return nil
+	}
+	err := error(nil)
+	if d.file == nil {
+		err = d.open(ctx, h, own)
+	}
+	if err == nil {
+		err = d.append(own)
+	}
+	if err != nil {
+		d.close()
+		return err
+	}
+	d.done = own.size
+	return nil
+}
+
+// open finds out what the copy has. A copy that knows a head of another history than the journal's is left as it is.
+func (d *duplicate) open(ctx context.Context, h *Heads, own roll) (err error) {
+	if d.file, err = os.OpenFile(d.path, os.O_RDWR|os.O_APPEND|os.O_CREATE, copyMode); err != nil {
+		return err
+	}
+	status, err := d.file.Stat()
+	if err != nil {
+		return err
+	}
+	if !status.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file", d.path)
+	}
+	there := roll{d.file, status.Size()}
+	last, found, err := there.last()
+	if err != nil {
+		return err
+	}
+	d.done, d.torn = 0, last.next < there.size
+	if !found {
+		if there.size > int64(windowBytes) {
+			return fmt.Errorf("%s does not end with a head", d.path)
+		}
+		return nil
+	}
+	if err := d.belongs(ctx, h, &last.Head); err != nil {
+		return fmt.Errorf("%s: %w", d.path, err)
+	}
+	d.done = own.size
+	next, more, err := own.find(last.Seq + 1)
+	if more {
+		d.done = next.at
+	}
+	return err
+}
+
+// belongs holds the last head of the copy against the journal.
+func (d *duplicate) belongs(ctx context.Context, h *Heads, last *Head) error {
+	if last.Journal != h.journal.ID() {
+		return errors.New("it has the heads of another journal")
+	}
+	if end := h.journal.Seq(); last.Seq > end {
+		return cut(last, end)
+	}
+	hash, err := hashOf(ctx, h.journal, last.Seq)
+	if err == nil && hash != last.Hash {
+		err = rewritten(last, 0)
+	}
+	return err
+}
+
+func (d *duplicate) append(own roll) error {
+	if d.done == own.size {
+		return nil
+	}
+	if d.torn {
+		if _, err := d.file.WriteString("\n" + recordEnd); err != nil {
+			return err
+		}
+		d.torn = false
+	}
+	missing := io.NewSectionReader(own.file, d.done, own.size-d.done)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{d.file}, struct{ io.Reader }{missing}, make([]byte, copyBytes)); err != nil {
+		return err
+	}
+	return d.file.Sync()
+}
