@@ -57,7 +57,7 @@ const maxFaults = 20
 // were under way at once. Told of one id must be the same operation, of one client.
 func CheckHistory(entries []bank.Entry, told []Told) []Fault {
 	h := &history{
-		entries: entries, model: newModel(true), book: map[bank.Account]bank.Amount{}, asked: map[[2]string]*asked{},
+		entries: entries, model: NewModel(true), book: map[bank.Account]bank.Amount{}, asked: map[[2]string]*asked{},
 		reads: make([][]*Told, len(entries)+1),
 	}
 	h.gather(told)
@@ -77,7 +77,7 @@ func CheckHistory(entries []bank.Entry, told []Told) []Fault {
 // history is one check.
 type history struct {
 	entries []bank.Entry
-	model   *model
+	model   *Model
 	book    map[bank.Account]bank.Amount // the sums of the postings
 	total   bank.Amount
 	asked   map[[2]string]*asked // by principal and id
@@ -197,7 +197,7 @@ func (h *history) entry(seq uint64, e *bank.Entry) {
 		return
 	}
 	h.model.seq = seq - 1
-	want := h.model.do(op)
+	want := h.model.Do(op)
 	if e.Code != want.Code {
 		h.fault(AnswersAreTheRules, seq, e.ID, "the entry says %s, the rules %s", e.Code, want.Code)
 	}
@@ -287,7 +287,7 @@ func (h *history) inOrder(seq uint64, a *asked) {
 func (h *history) readAt(seq int) {
 	last := h.latest
 	for _, t := range h.reads[seq] {
-		want := h.model.do(t.Op)
+		want := h.model.Do(t.Op)
 		h.answer(t, &want)
 		if t.Returned < h.latest {
 			h.fault(OrderIsReal, uint64(seq), "", "%s was told a balance %v before something in it was asked", t.Client, h.latest-t.Returned)

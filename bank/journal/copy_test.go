@@ -155,7 +155,7 @@ func TestDamageIsNotCopied(t *testing.T) {
 		}
 		both(int(size), func(at int) {
 			source, target := s.disk.Fork(1), disktest.New(1)
-			source.Put(name, flip(at*8 + at%8)(source.Bytes(name)))
+			source.Put(name, flip(at*8+at%8)(source.Bytes(name)))
 			_, err := journal.Copy(t.Context(), source, target)
 			_, want := journal.VerifyFS(source)
 			if !errors.Is(err, journal.ErrDamaged) || err.Error() != want.Error() || target.Ops() != 0 {

@@ -327,7 +327,7 @@ func (r *scriptRun) run() {
 	random := rand.New(rand.NewPCG(scriptLength, 1))
 	var ops []client.Operation
 	for n := range scriptLength {
-		op := tortureOperation(random)
+		op := tortureOperation(random, n)
 		op.ID, op.Memo = fmt.Sprint(r.name, "-", n), strings.Repeat("memo ", 25)
 		if n%repeatEvery == repeatEvery-1 {
 			op = ops[n-repeatEvery/2]
@@ -343,14 +343,15 @@ func (r *scriptRun) run() {
 		first, again := r.told[op.ID]
 		if !again {
 			r.told[op.ID] = outcome{op, reply}
-		} else if err := sameAnswer(first.reply, reply); err != nil {
+		} else if err := sameReply(first.reply, reply); err != nil {
 			r.err = fmt.Errorf("%s asked again: %w", op.ID, err)
 			return
 		}
 	}
 }
 
-func sameAnswer(first, again client.Reply) error {
+// sameReply compares what a client was told again with what it was told first.
+func sameReply(first, again client.Reply) error {
 	if !again.Duplicate || again.Seq != first.Seq || again.Code != first.Code || again.Balance != first.Balance || !again.Time.Equal(first.Time) {
 		return fmt.Errorf("told %+v, and first %+v", again, first)
 	}
@@ -379,12 +380,44 @@ func (r *scriptRun) ask() error {
 	for id, o := range r.told {
 		reply, err := r.clients[n%2].Do(r.ctx, client.Operation{Kind: bank.KindStatus, ID: id})
 		if err == nil {
-			err = sameAnswer(o.reply, reply)
+			err = sameReply(o.reply, reply)
 		}
 		if err != nil {
 			return fmt.Errorf("status of %s: %w", id, err)
 		}
 		n++
+	}
+	return nil
+}
+
+// outcome is an operation and its answer.
+type outcome struct {
+	op    client.Operation
+	reply client.Reply
+}
+
+// matches compares what a client was told with the entry of its operation.
+func (o *outcome) matches(e wire.Entry) error {
+	if e.Seq != o.reply.Seq || e.Code != o.reply.Code.String() || e.Kind != o.op.Kind.String() || e.Memo != o.op.Memo {
+		return fmt.Errorf("entry %d, %s %s, and the client was told %d, %s", e.Seq, e.Kind, e.Code, o.reply.Seq, o.reply.Code)
+	}
+	amount, err := bank.ParseAmount(o.op.Amount, 2)
+	if err != nil {
+		return err
+	}
+	account := bank.Account(o.op.Account)
+	want := []wire.EntryPosting{}
+	switch {
+	case o.reply.Code != bank.OK:
+	case o.op.Kind == bank.KindDeposit:
+		want = moved(bank.CashAccount, account, amount)
+	case o.op.Kind == bank.KindWithdraw:
+		want = moved(account, bank.CashAccount, amount)
+	default:
+		want = moved(account, bank.Account(o.op.To), amount)
+	}
+	if fmt.Sprint(e.Postings) != fmt.Sprint(want) {
+		return fmt.Errorf("postings %v, want %v", e.Postings, want)
 	}
 	return nil
 }

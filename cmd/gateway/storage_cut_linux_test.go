@@ -77,7 +77,7 @@ func TestPowerCuts(t *testing.T) {
 		}
 		r.compare(true)
 		t.Logf("power cuts: %d; of them after a kill: %d, after EIO: %d, in a recovery: %d; answers: %d; answers lost: 0 (0); %v",
-			cuts+r.recoveries, r.kills, r.failures, r.recoveries, len(r.asked), time.Since(began).Round(time.Millisecond))
+			cuts+r.recoveries, r.kills, r.failures, r.recoveries, len(r.told.all()), time.Since(began).Round(time.Millisecond))
 	})
 }
 

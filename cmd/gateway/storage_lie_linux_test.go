@@ -64,11 +64,9 @@ func (r *cutting) lieAndCut() int {
 // foundLost compares the journal that is left with the last answer.
 func (r *cutting) foundLost() int {
 	r.t.Helper()
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	var last uint64
-	for _, o := range r.asked {
-		last = max(last, o.reply.Seq)
+	for _, o := range r.told.all() {
+		last = max(last, o.Reply.Seq)
 	}
 	verify := exec.Command("gateway", "journal", "verify")
 	verify.Dir = r.dir
