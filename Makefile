@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 1
 
-.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-storage soak idle attack
+.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-storage soak idle attack legacy
 
 check: fmt vet lint race powercut fuzz
 
@@ -59,6 +59,12 @@ FLIPS ?= 2000
 torture-storage:
 	GATEWAY_POWER_CUTS=$(POWER_CUTS) GATEWAY_LYING_DISKS=$(LYING_DISKS) GATEWAY_STRIKES=$(STRIKES) GATEWAY_FLIPS=$(FLIPS) \
 		$(GO) test -count=1 -timeout 0 -run '^Test(PowerCuts|ALyingDisk|EveryCall|FlippedBits)' -v ./cmd/gateway
+
+# legacy plays so many random operations of each of several kinds to the gateway and to the old bank's rules in Python, which
+# must answer alike but for the differences that PROTOCOL.md names. A failure prints what GATEWAY_LEGACY repeats it.
+legacy: OPERATIONS ?= 20000
+legacy:
+	GATEWAY_LEGACY=$(OPERATIONS) $(GO) test -count=1 -timeout 60m -v -run 'OldBank|EveryDifference' ./cmd/gateway
 
 # soak lets so many clients ask for an operation a second by MQTT for so long, and prints what was lost, repeated and late,
 # the time to the reply, and the gateway's memory.
