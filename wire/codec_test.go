@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"sync"
@@ -17,6 +18,14 @@ func TestFormatNames(t *testing.T) {
 		if !known || f != want || f.String() != name || wire.NewCodec(f, 2).Format() != f {
 			t.Errorf("%s: %v, %v", name, f, known)
 		}
+	}
+	for _, f := range []wire.Format{wire.JSON, wire.Msgpack} {
+		if c := wire.NewClient(f); c.Format() != f || !bytes.Equal(c.Ack(), wire.NewCodec(f, 2).Ack()) {
+			t.Errorf("%s: a client of %s that waits for %q", f, c.Format(), c.Ack())
+		}
+	}
+	if name := wire.Format(0).String(); name != "" {
+		t.Errorf("no format is called %q", name)
 	}
 	for _, name := range []string{"", "JSON", "xml"} {
 		if f, known := wire.ParseFormat(name); known {
