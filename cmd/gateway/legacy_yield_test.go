@@ -10,7 +10,7 @@ import (
 )
 
 // quickInvestment is the old bank's, some thirty times as fast.
-const quickInvestment = `enabled: true, first_after: 500ms, every: 500ms, hold: 50ms, rate: "0.10"`
+const quickInvestment = `enabled: true, first_after: 100ms, every: 500ms, hold: 50ms, rate: "0.10"`
 
 // interruptions bounds how often a yield may come in the midst of what a test asks.
 const interruptions = 20
@@ -93,7 +93,7 @@ func TestYieldsAgainstTheOldBank(t *testing.T) {
 				t.Parallel()
 				r := startRivals(t, c.decimals, quickInvestment)
 				random := rand.New(rand.NewPCG(j.seed, uint64(i)))
-				for range min(1+j.operations/legacyOperations, 40) {
+				for range min(max(1, j.operations/legacyOperations), 40) {
 					for _, complaint := range r.betweenYields(func(prefix string) []string { return r.credit(&c, random, prefix) }) {
 						t.Errorf("%v: %s", j, complaint)
 					}
