@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gateway/bank"
+	"gateway/client"
+	"gateway/disk/disktest"
+)
+
+// backupRounds is how often a gateway is killed while it is backed up; GATEWAY_BACKUP_TORTURE sets another number.
+const backupRounds = 2
+
+// TestTortureOfBackups takes backup after backup of a gateway that is loaded by both doors, and killed and restarted while one
+// is taken. Each is verified, and served by a gateway of its own: every operation that was answered before the backup began is
+// there with its first answer, the balances are the sums of the entries, and a session that persists gets the reply that it
+// is owed.
+func TestTortureOfBackups(t *testing.T) {
+	rounds := countFor(t, "GATEWAY_BACKUP_TORTURE", backupRounds)
+	seed := rand.Uint64()
+	t.Logf("%d rounds, seed %d", rounds, seed)
+	run := newTorture(t, seed)
+	p := run.start()
+	owe(t, p.addresses["mqtt"][0])
+	for range rounds {
+		for _, killed := range []bool{false, true} {
+			home, before := homeOfBackup(t), run.answers()
+			taken := make(chan error, 1)
+			began := time.Now()
+			go func() { taken <- takeBackup(run.dir, filepath.Join(home, "data")) }()
+			if killed {
+				<-time.After(time.Duration(run.random.Int64N(int64(recoveryTime))))
+				if _, err := p.stop(syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				p = run.start()
+			}
+			if err := <-taken; err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("a backup of more than %d entries in %v", len(before), time.Since(began).Round(time.Millisecond))
+			run.await(tortureFloor)
+			checkBackup(t, home, before)
+		}
+	}
+	run.finish()
+}
+
+// answers returns what was answered so far.
+func (r *torture) answers() map[string]outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.asked)
+}
+
+// homeOfBackup returns a directory whose settings serve what will be in data, at addresses of its own.
+func homeOfBackup(t *testing.T) string {
+	t.Helper()
+	home := t.TempDir()
+	settings := `
+socket: { listeners: [ { address: "127.0.0.1:0", codec: msgpack, session: true } ] }
+mqtt: { listeners: [ { address: "127.0.0.1:0" } ] }
+admin: { address: "" }
+log: { level: warn }
+`
+	if err := os.WriteFile(filepath.Join(home, settingsFile), []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+// takeBackup backs the gateway of a directory up, and verifies the backup.
+func takeBackup(dir, target string) error {
+	cmd := exec.Command("gateway", "backup", target)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("backup: %w\n%s", err, out)
+	}
+	return verifyOf(target)
+}
+
+// owedTo is the client id of a session that never acknowledges its one reply, and owedID that operation's.
+const owedTo, owedID = "creditor", "owed-1"
+
+// owe makes a session that is owed a reply.
+func owe(t *testing.T, address string) {
+	t.Helper()
+	l, _, err := connectLink(address, owedTo, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.conn.Close()
+	l.subscribe("bank/replies/" + owedTo)
+	l.publish(&message{qos: 1, id: 7, payload: `{"op":"deposit","account":"creditor","amount":"1.00","id":"` + owedID + `"}`})
+	for replied, acked := false, false; !replied || !acked; {
+		f, err := l.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		replied, acked = replied || f.kind == typePublish, acked || f.kind == typePuback
+	}
+}
+
+// checkBackup serves a backup and asks it.
+func checkBackup(t *testing.T, home string, before map[string]outcome) {
+	t.Helper()
+	sums := map[bank.Account]bank.Amount{}
+	found := map[string]bool{}
+	for _, e := range dumpOf(t, home) {
+		found[e.ID] = true
+		for _, p := range e.Postings {
+			sums[p.Account] += p.Amount
+		}
+	}
+	p, err := startGateway(home, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.kill()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	asking, err := client.NewSocket(p.addresses["socket"][0], client.SocketOptions{Session: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asking.Close()
+	restored := &torture{t: t, asked: before}
+	if err := restored.checkStatuses(ctx, &tortureDoor{client: asking}); err != nil {
+		t.Error(err)
+	}
+	for id, o := range before {
+		if !found[id] {
+			t.Errorf("%s was answered %s before the backup, and is not in it", id, o.reply.Code)
+		}
+	}
+	for account, sum := range sums {
+		if account.House() {
+			continue
+		}
+		reply, err := asking.Do(ctx, client.Operation{Kind: bank.KindBalance, Account: string(account)})
+		if err != nil || reply.Balance != sum.Format(2) {
+			t.Errorf("balance of %s is %q, %v, want %s", account, reply.Balance, err, sum.Format(2))
+		}
+	}
+	collect(t, p.addresses["mqtt"][0])
+	if code, err := p.stop(syscall.SIGTERM); code != exitDone || err != nil {
+		t.Errorf("the restored gateway ended with %d, %v\n%s", code, err, p.stderr.String())
+	}
+}
+
+// collect comes back to the session that is owed a reply, and must get it.
+func collect(t *testing.T, address string) {
+	t.Helper()
+	l, present, err := connectLink(address, owedTo, 5)
+	if err != nil || !present {
+		t.Errorf("the session is present: %v, %v", present, err)
+		return
+	}
+	defer l.conn.Close()
+	f, err := l.read()
+	if err != nil || f.kind != typePublish || !strings.Contains(string(f.payload), owedID) {
+		t.Errorf("the owed reply is %+v %s, %v", f, f.payload, err)
+	}
+}
+
+// TestABackupOnAFullDisk backs up to disks of every size from the least to one that is enough. Where there is not enough
+// space nothing is left.
+func TestABackupOnAFullDisk(t *testing.T) {
+	home := bankOfOneEntry(t)
+	mount := t.TempDir()
+	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=4k"); err != nil {
+		t.Skipf("SKIPPED: no small disk can be mounted, so no backup has met a full one: %v", err)
+	}
+	defer func() {
+		if err := syscall.Unmount(mount, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	target := filepath.Join(mount, "backup")
+	for pages := 1; ; pages++ {
+		if err := syscall.Mount("tmpfs", mount, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%dk", 4*pages)); err != nil {
+			t.Fatal(err)
+		}
+		code, out := runBackup(t, home, exec.Command("gateway", "backup", target))
+		if code == exitDone {
+			if pages < 5 {
+				t.Errorf("%d pages were enough", pages)
+			}
+			break
+		}
+		if code != exitPassing || !strings.Contains(out, "not enough space") {
+			t.Fatalf("%d pages: exit code %d\n%s", pages, code, out)
+		}
+		if left, err := os.ReadDir(mount); err != nil || len(left) > 0 {
+			t.Fatalf("%d pages: %v is left, %v", pages, left, err)
+		}
+	}
+	if err := verifyOf(target); err != nil {
+		t.Error(err)
+	}
+}
+
+// bankOfOneEntry returns the directory of a gateway that has served and ended.
+func bankOfOneEntry(t *testing.T) string {
+	t.Helper()
+	home := homeOfBackup(t)
+	p, err := startGateway(home, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	owe(t, p.addresses["mqtt"][0])
+	if code, err := p.stop(syscall.SIGTERM); code != exitDone || err != nil {
+		t.Fatal(code, err)
+	}
+	return home
+}
+
+// runBackup runs a command in a directory and returns its exit code and what it printed.
+func runBackup(t *testing.T, dir string, cmd *exec.Cmd) (code int, out string) {
+	t.Helper()
+	cmd.Dir = dir
+	printed, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(printed)
+}
+
+func verifyOf(dir string) error {
+	if out, err := exec.Command("gateway", "journal", "verify", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("verify %s: %w\n%s", dir, err, out)
+	}
+	return nil
+}
+
+// TestABackupWhoseSyncFails lets the syncs of a backup fail, from the first, the second and so on of a thread, and its rename.
+// There is an error and no backup.
+func TestABackupWhoseSyncFails(t *testing.T) {
+	strace := needed(t, "strace", "apt-get install strace")
+	home := bankOfOneEntry(t)
+	path, err := exec.LookPath("gateway")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, call := range []string{"fdatasync", "fsync", "renameat"} {
+		for k := 1; ; k++ {
+			name := fmt.Sprint("backup-", call, k)
+			cmd := exec.Command(strace, "-f", "-o", "/dev/null", "-e", fmt.Sprintf("inject=%s:error=EIO:when=%d+", call, k),
+				path, "backup", name)
+			cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+			code, out := runBackup(t, home, cmd)
+			left, err := filepath.Glob(filepath.Join(home, name+"*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if code == exitDone {
+				if k == 1 || len(left) != 1 {
+					t.Errorf("%s %d was not met; %v is left", call, k, left)
+				}
+				break
+			}
+			if code != exitBroken || len(left) > 0 {
+				t.Fatalf("%s %d: exit code %d, %v is left\n%s", call, k, code, left, out)
+			}
+		}
+	}
+}
+
+// TestAnInterruptedBackupLeavesNothing ends a backup before it is whole.
+func TestAnInterruptedBackupLeavesNothing(t *testing.T) {
+	home := bankOfOneEntry(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b := &backup{source: filepath.Join(home, "data")}
+	if err := b.make(ctx, filepath.Join(home, "backup")); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(home, "backup*")); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+// TestABackupWhoseNameMayNotLastIsNone fails the sync of the name: what has it is what will be removed.
+func TestABackupWhoseNameMayNotLastIsNone(t *testing.T) {
+	parent := disktest.New(1)
+	parent.Put("b.tmp", nil)
+	parent.Before = func(op disktest.Op) error {
+		if op.Kind == disktest.SyncDir {
+			return syscall.EIO
+		}
+		return nil
+	}
+	b := &backup{target: "/b", draft: "/b.tmp"}
+	if err := b.publish(parent); !errors.Is(err, syscall.EIO) || b.draft != b.target {
+		t.Errorf("%v; %s will be removed", err, b.draft)
+	}
+}
