@@ -1,6 +1,9 @@
 package journal
 
 import (
+	"encoding/binary"
+	"hash/crc32"
+
 	"gateway/bank"
 	"gateway/disk"
 )
@@ -13,4 +16,70 @@ func VerifyFS(fsys disk.FS) (Report, error) {
 // DumpFS is Dump on any FS.
 func DumpFS(fsys disk.FS, f func(*bank.Entry, [32]byte) error) (Report, error) {
 	return verify(fsys, f)
+}
+
+// Frames returns the frames of a segment that is whole, each a copy.
+func Frames(fsys disk.FS, name string) (frames [][]byte, err error) {
+	file, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	h, err := headerOf(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newFrameReader(file, h.seed(h.number), sector)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		frame, _, reason, err := r.frame()
+		if err != nil || reason != "" {
+			return frames, err
+		}
+		frames = append(frames, append([]byte(nil), frame...))
+		r.Take(len(frame))
+	}
+}
+
+// Forge returns a segment of those frames, with checksums that hold; with chain also with links that do. It is what somebody
+// can write who can read the files.
+func Forge(fsys disk.FS, name string, frames [][]byte, chain bool) ([]byte, error) {
+	h, err := headerOf(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	content, previous, seed := h.append(nil), h.before, h.seed(h.number)
+	for _, frame := range frames {
+		forged := append([]byte(nil), frame...)
+		if _, first, _ := frameSize(forged); chain {
+			previous = seal(forged, seed, first, &previous)
+		} else {
+			binary.LittleEndian.PutUint32(forged, crc32.Update(seed, castagnoli, forged[4:]))
+		}
+		content = append(content, forged...)
+	}
+	return content, nil
+}
+
+func headerOf(fsys disk.FS, name string) (h segmentHeader, err error) {
+	b, err := disk.Head(fsys, name, sector)
+	if err == nil {
+		h.parse(b)
+	}
+	return h, err
+}
+
+// EntryOf reads the entry in a frame.
+func EntryOf(frame []byte) (e bank.Entry, err error) {
+	err = bank.ParseEntry(frame[frameHeader:], &e)
+	return e, err
+}
+
+// WithEntry returns a frame with another entry in it, not sealed.
+func WithEntry(frame []byte, e *bank.Entry) []byte {
+	changed := e.AppendCanonical(append([]byte(nil), frame[:frameHeader]...))
+	binary.LittleEndian.PutUint32(changed[4:], uint32(len(changed)-frameHeader)|binary.LittleEndian.Uint32(frame[4:])&firstFlag)
+	return changed
 }

@@ -55,6 +55,8 @@ type scan struct {
 	used int64
 	// laterBatch says that after the end there is a whole frame that begins a batch, so that what is between was durable.
 	laterBatch bool
+	// other is the last entry when it is not the one that was durable, or 0: then it is the first that is wrong.
+	other uint64
 	// definite says that the reason cannot come from a torn write.
 	definite bool
 }
@@ -114,6 +116,9 @@ func (s *scan) fail(reason string) { s.reason, s.definite = reason, true }
 func (s *scan) check(checks []position) []position {
 	for len(checks) > 0 && checks[0].offset <= s.end.offset {
 		if checks[0] != s.end {
+			if checks[0].seq == s.end.seq {
+				s.other = s.end.seq
+			}
 			s.fail(fmt.Sprintf("there is another entry %d than was durable", checks[0].seq))
 			return checks
 		}

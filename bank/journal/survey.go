@@ -232,6 +232,9 @@ func (s *survey) judge() error {
 			return &damage
 		}
 		if found.definite {
+			if found.other > 0 {
+				damage.Seq = found.other
+			}
 			return &damage
 		}
 		if i < len(s.segments)-1 {

@@ -57,6 +57,71 @@ func TestTortureOfBackups(t *testing.T) {
 	run.finish()
 }
 
+// TestTortureOfVerify verifies the journal of a gateway again and again while it is loaded by both doors, killed and restarted.
+// It never sees damage, and never less than what was answered when it began.
+func TestTortureOfVerify(t *testing.T) {
+	rounds := countFor(t, "GATEWAY_VERIFY_TORTURE", backupRounds)
+	run := newTorture(t, rand.Uint64())
+	stop, verified := make(chan struct{}), make(chan error, 1)
+	count := 0
+	p := run.start()
+	go func() {
+		var err error
+		for ; err == nil; count++ {
+			select {
+			case <-stop:
+				verified <- nil
+				return
+			default:
+				err = run.verifyBeside()
+			}
+		}
+		verified <- err
+	}()
+	for range rounds {
+		run.await(tortureFloor)
+		if _, err := p.stop(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		p = run.start()
+	}
+	run.finish()
+	close(stop)
+	if err := <-verified; err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d verifications, %d entries", count, run.newest())
+	if count < rounds {
+		t.Fatal("void: too few verifications")
+	}
+}
+
+// verifyBeside verifies once.
+func (r *torture) verifyBeside() error {
+	before := r.newest()
+	cmd := exec.Command("gateway", "journal", "verify")
+	cmd.Dir = r.dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("verify: %w\n%s", err, out)
+	}
+	var entries uint64
+	if _, err := fmt.Sscanf(string(out), "entries %d", &entries); err != nil || entries < before {
+		return fmt.Errorf("%d entries of %d that were answered, %w", entries, before, err)
+	}
+	return nil
+}
+
+// newest returns the last entry that anybody was told of.
+func (r *torture) newest() (seq uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.asked {
+		seq = max(seq, o.reply.Seq)
+	}
+	return seq
+}
+
 // answers returns what was answered so far.
 func (r *torture) answers() map[string]outcome {
 	r.mu.Lock()

@@ -1,0 +1,129 @@
+package journal_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"gateway/bank/journal"
+	"gateway/disk/disktest"
+)
+
+// forgery is one way to change a journal at its entry i, from 0.
+type forgery struct {
+	name    string
+	change  func(t *testing.T, frames [][]byte, i int) [][]byte
+	chained bool   // the links are made right, and there is no mark that would know better
+	bad     int    // how many entries behind i+1 the first bad one is
+	beyond  bool   // the first bad one may be behind the last
+	reason  string // a part of what is told; "" when it differs
+}
+
+var forgeries = []forgery{
+	{name: "dropped", change: func(_ *testing.T, f [][]byte, i int) [][]byte { return slices.Delete(f, i, i+1) }},
+	{name: "repeated", bad: 1, beyond: true, change: func(_ *testing.T, f [][]byte, i int) [][]byte { return slices.Insert(f, i, f[i]) }},
+	{name: "swapped with the next, or cut off", change: func(_ *testing.T, f [][]byte, i int) [][]byte {
+		if i+1 < len(f) {
+			f[i], f[i+1] = f[i+1], f[i]
+			return f
+		}
+		return f[:i]
+	}},
+	{name: "rewritten without its chain", bad: 1, change: func(t *testing.T, f [][]byte, i int) [][]byte {
+		f[i] = rewritten(t, f[i], false)
+		return f
+	}},
+	{name: "inserted before it", bad: 1, change: func(t *testing.T, f [][]byte, i int) [][]byte {
+		return slices.Insert(f, i, rewritten(t, f[i], false))
+	}},
+	{name: "its postings changed, and all hashes made right", chained: true, reason: "the entry breaks the book",
+		change: func(t *testing.T, f [][]byte, i int) [][]byte {
+			f[i] = rewritten(t, f[i], true)
+			return f
+		}},
+}
+
+// rewritten returns a frame whose entry has another memo, or a posting more than it should.
+func rewritten(t *testing.T, frame []byte, unbalanced bool) []byte {
+	t.Helper()
+	e, err := journal.EntryOf(frame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Memo += "!"; unbalanced {
+		e.Postings[1].Amount++
+	}
+	return journal.WithEntry(frame, &e)
+}
+
+// TestTheFirstBadEntryIsNamed changes a journal in every way at every entry, and asks for the first bad seq and why.
+func TestTheFirstBadEntryIsNamed(t *testing.T) {
+	s, name := plainJournal(t)
+	frames, err := journal.Frames(s.disk, name)
+	if err != nil || len(frames) != plainEntries {
+		t.Fatalf("%d frames, %v", len(frames), err)
+	}
+	for _, f := range forgeries {
+		for i := range frames {
+			changed := f.change(t, slices.Clone(frames), i)
+			content, err := journal.Forge(s.disk, name, changed, f.chained)
+			if err != nil {
+				t.Fatal(err)
+			}
+			disk := s.disk.Fork(1)
+			disk.Put(name, content)
+			if f.chained {
+				disk.Delete("mark")
+			}
+			bad := i + 1 + f.bad
+			if !f.beyond {
+				bad = min(bad, plainEntries) // of which the mark knows
+			}
+			mustName(t, fmt.Sprintf("entry %d %s", i+1, f.name), disk, bad, f.reason)
+		}
+	}
+	at := 512
+	for i, frame := range frames {
+		for offset := range frame {
+			disk := s.disk.Fork(1)
+			disk.Put(name, flip((at+offset)*8+offset%8)(disk.Bytes(name)))
+			mustName(t, fmt.Sprintf("entry %d, byte %d", i+1, offset), disk, i+1, "")
+		}
+		at += len(frame)
+	}
+}
+
+const plainEntries = 12
+
+// plainJournal returns a closed journal of one segment without a snapshot, in batches of one to three.
+func plainJournal(t *testing.T) (*story, string) {
+	t.Helper()
+	s := newStory(5)
+	s.options.SegmentBytes, s.options.SnapshotEvery = 16384, 1000
+	if err := s.open(); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < plainEntries; i += 3 {
+		commit(t, s.engine, deposit("a", 7, fmt.Sprint("x", i)))
+		commit(t, s.engine, deposit("b", 8, fmt.Sprint("y", i)), deposit("c", 9, ""))
+	}
+	closeEngine(t, s.engine)
+	names, _ := s.disk.List()
+	for _, name := range names {
+		if strings.HasPrefix(name, "snapshot-") {
+			s.disk.Delete(name)
+		}
+	}
+	return s, segmentsOf(s.disk)[0]
+}
+
+func mustName(t *testing.T, what string, disk *disktest.Disk, seq int, reason string) {
+	t.Helper()
+	_, err := journal.VerifyFS(disk)
+	var damage *journal.DamageError
+	if !errors.As(err, &damage) || damage.Seq != uint64(seq) || !strings.Contains(damage.Reason, reason) || damage.Reason == "" {
+		t.Errorf("%s: %v, want entry %d, %q", what, err, seq, reason)
+	}
+}
