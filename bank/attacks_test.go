@@ -61,6 +61,54 @@ func TestA2OverflowIsRefused(t *testing.T) {
 	})
 }
 
+// TestA2TheHouseOverflowsToo fills so many accounts that the next deposit would take @cash out of 64 bits, and then credits and
+// withdraws yields until the next would take @yield out: both are refused, with the book as it was. I4.
+func TestA2TheHouseOverflowsToo(t *testing.T) {
+	engine := bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)
+	ask := func(op bank.Operation) bank.Code {
+		t.Helper()
+		replies := make([]bank.Reply, 1)
+		if err := engine.Commit(t.Context(), []bank.Operation{op}, replies); err != nil {
+			t.Fatal(err)
+		}
+		if sum := engine.Ledger().Sum(); sum != 0 {
+			t.Fatalf("after %v of %q the book sums to %d", op.Kind, op.Account, sum)
+		}
+		return replies[0].Code
+	}
+	const accounts, half = math.MaxInt64 / int64(bank.MaxAmount), (bank.MaxAmount + 1) / 2
+	move := func(kind bank.Kind, account int64, amount bank.Amount) bank.Code {
+		return ask(bank.Operation{Kind: kind, Account: bank.Account(fmt.Sprint(account)), Amount: amount})
+	}
+	for i := range accounts {
+		if code := move(bank.KindDeposit, i, bank.MaxAmount); code != bank.OK {
+			t.Fatalf("deposit %d: %v", i, code)
+		}
+	}
+	cash, _ := engine.Ledger().Balance(bank.CashAccount)
+	if code := move(bank.KindDeposit, accounts, bank.MaxAmount); code != bank.Overflow {
+		t.Errorf("one deposit more: %v", code)
+	}
+	if after, _ := engine.Ledger().Balance(bank.CashAccount); after != cash {
+		t.Errorf("%s had %d and has %d", bank.CashAccount, cash, after)
+	}
+	for round := range 3 {
+		for i := range accounts {
+			if code := move(bank.KindWithdraw, i, half); code != bank.OK {
+				t.Fatalf("withdraw %d: %v", i, code)
+			}
+		}
+		want := bank.OK
+		if round == 2 {
+			want = bank.Overflow
+		}
+		op := bank.Operation{Kind: bank.KindYield, Principal: bank.HousePrincipal, ID: fmt.Sprint("yield-", round), Memo: "1"}
+		if code := ask(op); code != want {
+			t.Errorf("yield %d: %v, want %v", round, code, want)
+		}
+	}
+}
+
 // afterwards returns the balances that op would make without any bound.
 func afterwards(op *bank.Operation, before map[bank.Account]*big.Int) map[bank.Account]*big.Int {
 	a, b, x := new(big.Int).Set(before["a"]), new(big.Int).Set(before["b"]), big.NewInt(int64(op.Amount))

@@ -36,6 +36,7 @@ func TestTheAuthorityIsAskedBeforeAnythingElse(t *testing.T) {
 			{Kind: bank.KindDeposit, Account: "ana", Amount: 5},
 			{Kind: bank.KindDeposit, Account: "@cash", Amount: -5, ID: "\x00"}, // wrong in every field
 			{Kind: bank.KindStatus},
+			{Kind: bank.KindBalance, Account: "ana"},
 		} {
 			op.Principal = principal
 			reply, err := b.Do(context.Background(), op)
@@ -44,7 +45,7 @@ func TestTheAuthorityIsAskedBeforeAnythingElse(t *testing.T) {
 			}
 		}
 	}
-	if len(authority.asked) != 12 {
+	if len(authority.asked) != 16 {
 		t.Errorf("asked %d times", len(authority.asked))
 	}
 	reply, err := b.Do(context.Background(), bank.Operation{Kind: bank.KindBalance, Principal: "p", Account: "ana"})
