@@ -1,11 +1,14 @@
 package journal_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -196,4 +199,48 @@ func killedInRecovery(s *story, k int) bool {
 	s.disk.Before = nil
 	s.disk.Kill()
 	return err != nil
+}
+
+// TestASnapshotThatHasItsNameIsWhole cuts the power before every operation of some histories: no start then passes a snapshot
+// over, which would cost it the reading of all that the snapshot holds.
+func TestASnapshotThatHasItsNameIsWhole(t *testing.T) {
+	cuts, passed := 0, &passedOver{}
+	for seed := range faultHistories() {
+		s := newStory(seed)
+		s.options.SnapshotEvery = 3
+		s.disk.Before = func(op disktest.Op) error {
+			if op.Kind == disktest.Read {
+				return nil
+			}
+			after := s.branch(s.disk.Fork(uint64(cuts)), uint64(cuts))
+			after.disk.Cut(after.random)
+			after.options.Logger = slog.New(passed)
+			if err := after.open(); err != nil || passed.snapshots > 0 {
+				t.Fatalf("seed %d, %v: %d snapshots passed over, %v", seed, op, passed.snapshots, err)
+			}
+			cuts++
+			return nil
+		}
+		if err := errors.Join(s.open(), s.run(12), s.engine.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cuts < 100 {
+		t.Errorf("only %d power cuts", cuts)
+	}
+}
+
+// passedOver counts the lines of a log that tell of a snapshot.
+type passedOver struct {
+	slog.Handler
+	snapshots int
+}
+
+func (p *passedOver) Enabled(context.Context, slog.Level) bool { return true }
+
+func (p *passedOver) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "snapshot") {
+		p.snapshots++
+	}
+	return nil
 }
