@@ -37,6 +37,7 @@ type heldEngine struct {
 	commits int
 	durable atomic.Int64 // entries
 	entered chan int     // sizes of batches, when someone listens
+	untold  func()       // called when a batch is durable and nobody was told, when it is not nil
 }
 
 func (e *heldEngine) Commit(ctx context.Context, ops []bank.Operation, replies []bank.Reply) error {
@@ -53,6 +54,12 @@ func (e *heldEngine) Commit(ctx context.Context, ops []bank.Operation, replies [
 	}
 	err := e.Memory.Commit(ctx, ops, replies)
 	e.durable.Store(int64(len(e.Memory.Entries())))
+	e.mu.Lock()
+	untold := e.untold
+	e.mu.Unlock()
+	if untold != nil {
+		untold()
+	}
 	return err
 }
 
@@ -69,6 +76,24 @@ func (e *heldEngine) hold() (release func()) {
 			e.held = nil
 			close(held)
 		}
+	}
+}
+
+// pause makes every batch wait, once it is durable, until it may be told of. It calls durable then.
+func (e *heldEngine) pause(durable func()) (tell func()) {
+	told := make(chan struct{})
+	set := func(untold func()) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.untold = untold
+	}
+	set(func() {
+		durable()
+		<-told
+	})
+	return func() {
+		set(nil)
+		close(told)
 	}
 }
 

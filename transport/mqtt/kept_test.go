@@ -89,6 +89,37 @@ func TestARedeliveryAfterAKillGetsTheFirstAnswer(t *testing.T) {
 	}
 }
 
+// TestACheckpointCountsWhatWasTold makes an entry durable just before a checkpoint is written, and keeps its client from being told
+// until that is done: the checkpoint must not say that it has the entry, for it does not have the operation.
+func TestACheckpointCountsWhatWasTold(t *testing.T) {
+	h := keep(t, nil)
+	p := listening(t, h.address, keeps(5, "c"))
+	n := note{qos: 1, id: 7, payload: deposit("1", 20)}
+	tell := func() {}
+	once := sync.OnceFunc(func() {
+		durable := make(chan struct{})
+		tell = h.engine.pause(sync.OnceFunc(func() { close(durable) }))
+		p.publish(n)
+		<-durable
+	})
+	h.shelf.set(func() { h.shelf.writing = once })
+	h.server.Checkpoint()
+	tell()
+	p.ack(tPuback, 7, 0)
+	first := p.answer(p.expect(tPublish)) // which is not acknowledged
+	h = h.killed()
+	p, _ = enter(t, h.address, keeps(5, "c"))
+	if again, _ := p.reply(1); again != first {
+		t.Errorf("after the restart %+v, before it %+v", again, first)
+	}
+	n.dup = 1
+	p.publish(n)
+	p.acked(tPuback, 7)
+	if h.entries() != 1 {
+		t.Errorf("%d entries", h.entries())
+	}
+}
+
 // Replies come again in the order of their entries, with their packet ids, and with DUP when they were sent before.
 func TestRepliesWaitAcrossAKill(t *testing.T) {
 	for _, level := range []byte{3, 4, 5} {

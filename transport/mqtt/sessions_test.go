@@ -261,6 +261,32 @@ func TestRepliesWaitForASessionThatPersists(t *testing.T) {
 	}
 }
 
+// TestRepliesComeAgainBeforeTheRest breaks a link with as many replies on their way as the client takes, and others behind them:
+// all come in the order of their entries.
+func TestRepliesComeAgainBeforeTheRest(t *testing.T) {
+	h := build(t, nil)
+	takesThree := keeps(5, "c")
+	takesThree.properties = append(takesThree.properties, property(0x21, uint16(3))...)
+	p := listening(t, h.address, takesThree)
+	const count = 8
+	for id := uint16(1); id <= count; id++ {
+		p.publish(note{qos: 1, id: id, payload: deposit("1", 1)})
+	}
+	for range count + 3 { // the acknowledgements, and three replies, which are not acknowledged
+		p.next()
+	}
+	p.quiet()
+	p.conn.Close()
+	h.server.AwaitDetached("c")
+	p, _ = enter(t, h.address, takesThree)
+	for seq := uint64(1); seq <= count; seq++ {
+		if a, k := p.reply(1); a.Seq != seq || k.dup() != (seq <= 3) {
+			t.Fatalf("reply %d, DUP %v; want %d", a.Seq, k.dup(), seq)
+		}
+	}
+	p.quiet()
+}
+
 func TestACleanStartForgets(t *testing.T) {
 	for _, level := range []byte{3, 4, 5} {
 		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {

@@ -22,6 +22,7 @@ type shelf struct {
 	failed  bool // for good
 	dead    bool // the process was killed: nothing is kept any more
 	closed  bool
+	writing func() // called before a checkpoint is written, when it is not nil
 	running sync.WaitGroup
 }
 
@@ -77,8 +78,11 @@ func (s *shelf) Append(record []byte, done func(error)) {
 
 func (s *shelf) Checkpoint(write func(func([]byte) error) error) error {
 	s.mu.Lock()
-	before := len(s.records)
+	before, writing := len(s.records), s.writing
 	s.mu.Unlock()
+	if writing != nil {
+		writing()
+	}
 	var all [][]byte
 	err := write(func(record []byte) error {
 		all = append(all, bytes.Clone(record))
