@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 1
 
-.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-storage soak idle attack legacy
+.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-storage soak idle attack legacy bugbank
 
 check: fmt vet lint race powercut fuzz
 
@@ -40,6 +40,12 @@ fuzz:
 # the figures want a quiet machine.
 attack:
 	GATEWAY_ATTACK=1 $(GO) test -count=1 -p 1 -v -run '^Test[NXPA][0-9]' ./...
+
+# bugbank plants each bug of ./bugbank and shows which check catches it, and in how many seconds; BUG=07 only that one. It takes
+# a quarter of an hour.
+BUG ?=
+bugbank:
+	GATEWAY_BUGBANK=1 $(GO) test -count=1 -timeout 0 -v -run '^TestBugbank$$/^$(BUG)' ./bugbank
 
 # torture kills the real binary under load by both doors, KILLS times, and under devices whose MQTT sessions persist,
 # SESSION_KILLS times, and joins what clients were told with the journal.

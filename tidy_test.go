@@ -86,6 +86,7 @@ var arrows = map[string][]string{
 	"gate":             {},
 	"certs":            {},
 	"certs/certstest":  {},
+	"bugbank":          {},
 }
 
 func TestPackagesImportOnlyAlongTheArrows(t *testing.T) {
