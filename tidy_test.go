@@ -87,6 +87,7 @@ var arrows = map[string][]string{
 	"certs":            {},
 	"certs/certstest":  {},
 	"bugbank":          {},
+	"mutants":          {},
 }
 
 func TestPackagesImportOnlyAlongTheArrows(t *testing.T) {

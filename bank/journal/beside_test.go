@@ -16,7 +16,7 @@ import (
 // that a cut may meet both between any two steps of a batch. Its runs cannot be repeated exactly.
 func TestPowerCutBesideTheTraffic(t *testing.T) {
 	cuts := 0
-	for began := time.Now(); cuts < 300 || time.Since(began) < 2*time.Second; {
+	for began := time.Now(); cuts < 300 || time.Since(began) < 2*time.Second/time.Duration(thin(1)); {
 		s := newStory(rand.Uint64())
 		s.options.Inline, s.options.SnapshotEvery, s.options.Now = false, 5, nil
 		var mu sync.Mutex // guards the story against the goroutines of its engine
@@ -80,7 +80,7 @@ func TestVerifyBesideAGateway(t *testing.T) {
 	go func() { stopped <- writeUntil(engine, stop) }()
 	var last journal.Report
 	rounds := 0
-	for began := time.Now(); time.Since(began) < 1500*time.Millisecond; rounds++ {
+	for began := time.Now(); time.Since(began) < 1500*time.Millisecond/time.Duration(thin(1)); rounds++ {
 		report, err := journal.Verify(dir)
 		if err != nil {
 			t.Errorf("verify: %v", err)

@@ -127,7 +127,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 			}
 			both(len(s.disk.Bytes(name))*8, func(bit int) {
 				must := strings.HasSuffix(name, ".seg") && (name < end.File || name == end.File && int64(bit/8) < end.Offset)
-				if t.Failed() || !must && bit > 160*8 && bit%397 != 0 || raceDetector && bit%16 != 0 {
+				if t.Failed() || !must && bit > 160*8 && bit%397 != 0 || bit%thin(16) != 0 {
 					return // the snapshots are many times as large as the journal
 				}
 				damaged, err := outcome(s.branch(s.disk, uint64(bit)), name, flip(bit))
@@ -176,7 +176,7 @@ func TestMisplacedBlocksAreFound(t *testing.T) {
 	names := segmentsOf(s.disk)
 	random := rand.New(rand.NewPCG(7, 7))
 	told := 0
-	for range 3000 {
+	for range 3000 / thin(1) {
 		disk := s.disk.Fork(1)
 		to := names[random.IntN(len(names))]
 		b := disk.Bytes(to)

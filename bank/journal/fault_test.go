@@ -33,10 +33,7 @@ func faulty(seed uint64, k int, forever bool, fault error) (*story, error) {
 
 // faultHistories is how many histories the tests play with each operation failing.
 func faultHistories() uint64 {
-	if raceDetector {
-		return 3
-	}
-	return 12
+	return uint64(max(12/thin(4), 2))
 }
 
 // TestNothingIsAcknowledgedAfterAFailedOperation fails every operation of some histories, once and for ever. The engine stops

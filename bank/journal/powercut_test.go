@@ -20,6 +20,18 @@ import (
 // crashPoints is how many power cuts TestPowerCutAtEveryOperation draws, at least; JOURNAL_POINTS changes it.
 const crashPoints = 100_000
 
+// thin returns by what the long tests divide their work: by so much under the race detector, which makes them as much slower,
+// and by four times so much with -short, which is for whoever runs them a thousand times.
+func thin(by int) int {
+	switch {
+	case testing.Short():
+		return 4 * by
+	case raceDetector:
+		return by
+	}
+	return 1
+}
+
 // TestPowerCutAtEveryOperation plays random histories and cuts the power before every operation on the disk: during a batch,
 // in the turn of a segment, in a snapshot, while the journal is opened or closed; and of some cuts, again during the recovery
 // and in what comes after it, up to four deep. After each nothing that was answered is lost or changed, nothing is there in
@@ -28,10 +40,7 @@ const crashPoints = 100_000
 // JOURNAL_SEED=n plays the history of that seed alone.
 func TestPowerCutAtEveryOperation(t *testing.T) {
 	began := time.Now()
-	points := int64(crashPoints)
-	if raceDetector {
-		points /= 20
-	}
+	points := int64(crashPoints / thin(20))
 	if text := os.Getenv("JOURNAL_POINTS"); text != "" {
 		points, _ = strconv.ParseInt(text, 10, 64)
 	}
@@ -134,7 +143,7 @@ func TestSegmentsThatHoldNothingGoInOrder(t *testing.T) {
 	for i := range 2 {
 		s.disk.Put(fmt.Sprintf("journal-%016x.seg", next+1+i), make([]byte, 1024))
 	}
-	for seed := range uint64(100) {
+	for seed := range uint64(100 / thin(1)) {
 		cut := s.branch(s.disk.Fork(seed), seed)
 		c := &cutter{t: t, count: new(atomic.Int64)}
 		c.watch(cut, deepest)

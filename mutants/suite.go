@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// slower is how many times as long as without a mutant tests may take, besides the patience.
+	slower = 5
+	// quick is how long the first tests take that a mutant meets. Each further lot takes up to four times as long as the one
+	// before.
+	quick = 100 * time.Millisecond
+	// atOnce is how many mutants live at once.
+	atOnce = 2
+)
+
+// verdict is what became of a mutant.
+type verdict int
+
+const (
+	unreached verdict = iota // no test comes by
+	survived
+	killed
+	killedByTime
+)
+
+// suite is a package's tests, with the mutants in its code.
+type suite struct {
+	binary  string
+	dir     string // of the package: where its tests run
+	scratch string
+	flags   []string
+	// patience is how much longer than several times as long tests may take: the machine has other things to do as well.
+	patience time.Duration
+	tests    []*test // the quickest first
+}
+
+// test is one function.
+type test struct {
+	name    string
+	took    time.Duration
+	reaches []bool // by the first id of a place
+}
+
+// record runs each test whose name matches, without a mutant, to learn how long it takes and what it reaches.
+func (s *suite) record(match string, mutants int) error {
+	matching, err := regexp.Compile(match)
+	if err != nil {
+		return err
+	}
+	list, err := s.command(context.Background(), nil, "-test.list=^(Test|Example|Fuzz)").Output()
+	if err != nil {
+		return fmt.Errorf("list the tests: %w", err)
+	}
+	for _, name := range strings.Fields(string(list)) {
+		if !matching.MatchString(name) {
+			continue
+		}
+		t := &test{name: name, reaches: make([]bool, mutants)}
+		if err := s.recordOne(t); err != nil {
+			return fmt.Errorf("%s without a mutant: %w", name, err)
+		}
+		s.tests = append(s.tests, t)
+	}
+	slices.SortFunc(s.tests, func(a, b *test) int { return int(a.took - b.took) })
+	return nil
+}
+
+func (s *suite) recordOne(t *test) error {
+	path := filepath.Join(s.scratch, "reached")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return err
+	}
+	began := time.Now()
+	run := s.command(context.Background(), []string{reachedVariable + "=" + path}, "-test.run=^"+t.name+"$")
+	if said, err := run.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, said)
+	}
+	t.took = time.Since(began)
+	ids, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	for ; len(ids) >= 4; ids = ids[4:] {
+		t.reaches[binary.LittleEndian.Uint32(ids)] = true
+	}
+	return nil
+}
+
+// command makes a run of the tests.
+func (s *suite) command(ctx context.Context, env []string, flags ...string) *exec.Cmd {
+	run := exec.CommandContext(ctx, s.binary, slices.Concat([]string{"-test.failfast", "-test.count=1"}, flags, s.flags)...)
+	run.Dir = s.dir
+	run.Env = append(os.Environ(), env...)
+	run.WaitDelay = time.Second // for what a test has started and not ended
+	return run
+}
+
+// meet gives each mutant its verdict. The first id of each place is what the tests recorded.
+func (s *suite) meet(mutants []*mutant, progress io.Writer) {
+	var next, done atomic.Int64
+	var all sync.WaitGroup
+	began := time.Now()
+	for range atOnce {
+		all.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(mutants) {
+					return
+				}
+				s.meetOne(mutants[i])
+				if n := done.Add(1); n%100 == 0 {
+					fmt.Fprintf(progress, "%d of %d after %v\n", n, len(mutants), time.Since(began).Round(time.Second))
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (s *suite) meetOne(m *mutant) {
+	var reaching []*test
+	for _, t := range s.tests {
+		if t.reaches[m.place] {
+			reaching = append(reaching, t)
+		}
+	}
+	if len(reaching) > 0 {
+		m.verdict = survived
+	}
+	for limit := quick; len(reaching) > 0; limit *= 4 {
+		var names []string
+		var took time.Duration
+		for len(reaching) > 0 && (len(names) == 0 || took+reaching[0].took <= limit) {
+			names = append(names, reaching[0].name)
+			took += reaching[0].took
+			reaching = reaching[1:]
+		}
+		if m.verdict, m.by = s.try(m, names, took); m.verdict != survived {
+			return
+		}
+	}
+}
+
+var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
+
+// try runs some tests, which take so long without it, on a mutant.
+func (s *suite) try(m *mutant, names []string, took time.Duration) (verdict, string) {
+	temp, err := os.MkdirTemp(s.scratch, "run")
+	if err != nil {
+		return survived, ""
+	}
+	defer os.RemoveAll(temp)
+	limit := took*slower + s.patience
+	ctx, cancel := context.WithTimeout(context.Background(), limit+s.patience)
+	defer cancel()
+	run := s.command(ctx, []string{fmt.Sprint(aliveVariable, "=", m.id), "TMPDIR=" + temp},
+		"-test.run=^("+strings.Join(names, "|")+")$", "-test.timeout="+limit.String())
+	said, err := run.CombinedOutput()
+	switch {
+	case err == nil:
+		return survived, ""
+	case ctx.Err() != nil || bytes.Contains(said, []byte("panic: test timed out")):
+		return killedByTime, ""
+	}
+	if by := failed.FindSubmatch(said); by != nil {
+		return killed, string(by[1])
+	}
+	return killed, ""
+}
+
+// unexplained returns the mutants that no test has killed, though one has reached them, and that may not live.
+func unexplained(mutants []*mutant, explained explanations) (all []*mutant) {
+	for _, m := range mutants {
+		if m.verdict == survived && explained.of(m) == "" {
+			all = append(all, m)
+		}
+	}
+	return all
+}
