@@ -22,12 +22,12 @@ func TestAnAmountIsReadAsOneWritesIt(t *testing.T) {
 	}
 	bad := []string{
 		"", "0", "0.00", "-1", "+1", "1e2", "1.", ".5", "01", "00.5", "1.234", "1.000", "1,5", " 1", "1 ", "0x10", "١",
-		"90071992547409.92", "9007199254740992", "99999999999999999", "1..2", "1.2.3", "NaN", "inf", "1_000", "1\x00",
+		"90071992547409.92", "9007199254740992", "99999999999999999", "1..2", "1.2.3", "1:", "NaN", "inf", "1_000", "1\x00",
 		strings.Repeat("9", 400),
 	}
 	for _, text := range bad {
-		if got, err := bank.ParseAmount(text, 2); !errors.Is(err, bank.ErrAmount) {
-			t.Errorf("%q is %d, %v; want ErrAmount", text, got, err)
+		if got, err := bank.ParseAmount(text, 2); !errors.Is(err, bank.ErrAmount) || got != 0 {
+			t.Errorf("%q is %d, %v; want 0, ErrAmount", text, got, err)
 		}
 	}
 	if got, err := bank.ParseAmount("9007199254740991", 0); err != nil || got != bank.MaxAmount {
@@ -38,6 +38,22 @@ func TestAnAmountIsReadAsOneWritesIt(t *testing.T) {
 	}
 	if _, err := bank.ParseAmount("1.0", 0); err == nil {
 		t.Error("a bank without decimals took 1.0")
+	}
+}
+
+func TestABalanceIsReadAsItIsWritten(t *testing.T) {
+	for text, want := range map[string]bank.Amount{"0": 0, "0.00": 0, "-0.01": -1, "-90071992547409.91": -bank.MaxAmount} {
+		if got, err := bank.ParseBalance(text, 2); err != nil || got != want {
+			t.Errorf("%q is %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "-", "--1", "+1", "-.5", "-1.", "1.234", "-1:", "01", "-90071992547409.92", "90071992547409.92"} {
+		if got, err := bank.ParseBalance(text, 2); !errors.Is(err, bank.ErrAmount) || got != 0 {
+			t.Errorf("%q is %d, %v; want 0, ErrAmount", text, got, err)
+		}
+	}
+	if text := bank.Amount(0).Format(2); text != "0.00" {
+		t.Errorf("nothing is written %q", text)
 	}
 }
 
@@ -80,6 +96,30 @@ func TestARateIsAppliedExactlyAndRoundedHalfToEven(t *testing.T) {
 			t.Fatalf("%s of %d is %d, want %d", text, a, got, want)
 		}
 	})
+}
+
+// TestAShareThatDoesNotFitIsTold goes to both bounds: the greatest amount, and what 64 bits and their remainder can hold.
+func TestAShareThatDoesNotFitIsTold(t *testing.T) {
+	for _, c := range []struct {
+		rate string
+		of   bank.Amount
+		want bank.Amount
+		fits bool
+	}{
+		{"1", bank.MaxAmount, bank.MaxAmount, true},
+		{"2", 1 << 52, 0, false},
+		{"999999999999", 9007, 9006999999990993, true},
+		{"999999999999", 18446745, 0, false}, // a little more than 64 bits
+		{"999999999999", bank.MaxAmount, 0, false},
+	} {
+		rate, err := bank.ParseRate(c.rate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, fits := rate.Of(c.of); fits != c.fits || fits && got != c.want {
+			t.Errorf("%s of %d is %d, %v; want %d, %v", c.rate, c.of, got, fits, c.want, c.fits)
+		}
+	}
 }
 
 // halfEven rounds by the text of the exact value, unlike the code it checks.

@@ -175,7 +175,6 @@ func (b *Banco) Ready() error {
 // Run is the committer. It returns nil when ctx ends, after every accepted operation is answered; or the engine's error,
 // after everything that waited is answered [Unavailable]. Only one Run may be called, once.
 func (b *Banco) Run(ctx context.Context) error {
-	defer b.refuse(ErrClosed)
 	periods := newPeriods(b.options.Investment, b.options.Now())
 	defer periods.timer.Stop()
 	var batch queue

@@ -314,3 +314,208 @@ func TestStoppingEndsAHoldAndLosesNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestTheDefaultsAreWhatTheySay fills the queue of a bank without options, waits in vain for room, and counts its batches.
+func TestTheDefaultsAreWhatTheySay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := newGate()
+		b := bank.New(engine, bank.Options{})
+		answered := 0
+		for n := range bank.DefaultQueue {
+			if err := b.Submit(t.Context(), deposit(1), func(bank.Reply, error) { answered++ }); err != nil {
+				t.Fatalf("operation %d: %v", n, err)
+			}
+		}
+		began := time.Now()
+		if err := b.Submit(t.Context(), deposit(1), nil); !errors.Is(err, bank.ErrOverloaded) || time.Since(began) != bank.DefaultPatience {
+			t.Errorf("one more: %v after %v", err, time.Since(began))
+		}
+		stop := start(b)
+		for range bank.DefaultQueue / bank.DefaultBatch {
+			if size := <-engine.batches; size != bank.DefaultBatch {
+				t.Errorf("a batch of %d", size)
+			}
+			engine.release <- nil
+		}
+		if err := stop(); err != nil || answered != bank.DefaultQueue {
+			t.Errorf("run: %v, %d answered", err, answered)
+		}
+	})
+}
+
+// TestTheLeastThatCanBeChosen gives a bank room for one, a batch of one and hardly any patience.
+func TestTheLeastThatCanBeChosen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := newGate()
+		b := bank.New(engine, bank.Options{Queue: 1, Batch: 1, Patience: 1})
+		for n, want := range []error{nil, bank.ErrOverloaded} {
+			began := time.Now()
+			err := b.Submit(t.Context(), deposit(1), func(bank.Reply, error) {})
+			if !errors.Is(err, want) || time.Since(began) != time.Duration(n) {
+				t.Errorf("operation %d: %v after %v", n, err, time.Since(began))
+			}
+		}
+		stop := start(b)
+		engine.release <- nil
+		if err := stop(); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+}
+
+// TestPatienceOutlastsAHold: who waits while a yield holds everybody waits for that as well.
+func TestPatienceOutlastsAHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bank.New(newGate(), bank.Options{Queue: 1, Patience: 3 * time.Second, Investment: bank.Investment{Hold: 5 * time.Second}})
+		b.Submit(t.Context(), deposit(1), func(bank.Reply, error) {})
+		began := time.Now()
+		if err := b.Submit(t.Context(), deposit(1), nil); !errors.Is(err, bank.ErrOverloaded) || time.Since(began) != 8*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// TestWhoWaitsForRoomIsLetInAgainAndAgain fills the queue and empties it, three times; at the end the engine fails, and who waits
+// then is told at once.
+func TestWhoWaitsForRoomIsLetInAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := newGate()
+		b := bank.New(engine, bank.Options{Queue: 1, Patience: time.Hour})
+		ended := make(chan error, 1)
+		go func() { ended <- b.Run(t.Context()) }()
+		began := time.Now()
+		broken := errors.New("the disk is gone")
+		accepted, refused := 0, 0
+		var all sync.WaitGroup
+		for range 6 {
+			all.Go(func() {
+				switch err := b.Submit(t.Context(), deposit(1), func(bank.Reply, error) {}); {
+				case err == nil:
+					accepted++
+				case errors.Is(err, bank.ErrClosed) && errors.Is(err, broken):
+					refused++
+				}
+			})
+			synctest.Wait()
+		}
+		for range 3 {
+			engine.release <- nil
+			synctest.Wait()
+		}
+		engine.release <- broken
+		all.Wait()
+		if err := <-ended; !errors.Is(err, broken) || accepted != 5 || refused != 1 || time.Since(began) != 0 {
+			t.Errorf("run: %v; %d accepted, %d refused, after %v", err, accepted, refused, time.Since(began))
+		}
+	})
+}
+
+// TestAFailureAnswersTheRestOfWhatWasTaken fails in the second of three batches that were taken at once, at a start and at a stop.
+func TestAFailureAnswersTheRestOfWhatWasTaken(t *testing.T) {
+	for _, stopping := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			engine := newGate()
+			b := bank.New(engine, bank.Options{Batch: 2})
+			broken := errors.New("the disk is gone")
+			codes := ""
+			for range 5 {
+				if err := b.Submit(t.Context(), deposit(1), func(r bank.Reply, err error) {
+					codes += fmt.Sprint(r.Code, " ", errors.Is(err, broken), " ")
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if stopping {
+				cancel()
+			}
+			go func() { engine.release <- nil; engine.release <- broken }()
+			err := b.Run(ctx)
+			if want := "ok false ok false unavailable true unavailable true unavailable true "; codes != want || !errors.Is(err, broken) {
+				t.Errorf("stopping %v: run returned %v, answered were %s", stopping, err, codes)
+			}
+		})
+	}
+}
+
+func TestWhoGivesUpLeavesTheOutcomeUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := newGate()
+		b := bank.New(engine, bank.Options{})
+		stop := start(b)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if r, err := b.Do(ctx, deposit(1)); !errors.Is(err, context.DeadlineExceeded) || r != (bank.Reply{}) {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if code := bank.CodeOf(context.DeadlineExceeded); code != bank.Unavailable {
+			t.Errorf("it is told %s", code)
+		}
+		engine.release <- nil
+		if err := stop(); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+}
+
+// full is an engine that has no space.
+type full struct{ bank.Engine }
+
+var errFull = errors.New("full")
+
+func (full) Ready() error { return errFull }
+
+func TestReadyIsTheEnginesWord(t *testing.T) {
+	memory := bank.NewMemory(bank.Rules{}, time.Now)
+	b, without := bank.New(memory, bank.Options{}), bank.New(full{memory}, bank.Options{})
+	for range 2 {
+		if err := errors.Join(b.Ready(), memory.Close()); err != nil {
+			t.Errorf("ready: %v", err)
+		}
+		if err := without.Ready(); !errors.Is(err, errFull) {
+			t.Errorf("without space: %v", err)
+		}
+	}
+}
+
+// notes is an observer that writes down what it hears.
+type notes struct{ text string }
+
+func (n *notes) Batch(size, waiting int, took time.Duration) {
+	n.text += fmt.Sprint(size, waiting, took, " ")
+}
+func (n *notes) Yield(period string, r bank.Reply, err error) {
+	n.text += fmt.Sprint(period, " ", r.Code, " ", err, " ")
+}
+
+// TestTheObserverHears two batches and three yields, whose periods are numbered by the clock, and the failure of the last.
+func TestTheObserverHears(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, heard := newGate(), &notes{}
+		b := bank.New(engine, bank.Options{Observer: heard, Investment: bank.Investment{
+			Enabled: true, FirstAfter: 90 * time.Second, Every: time.Minute, Rate: "0.10",
+		}})
+		first := time.Now().Add(90*time.Second).Unix() / 60
+		ended := make(chan error, 1)
+		go func() { ended <- b.Run(t.Context()) }()
+		for range 3 {
+			if err := b.Submit(t.Context(), deposit(1), func(bank.Reply, error) {}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		pass(time.Second)
+		engine.release <- nil
+		synctest.Wait()
+		broken := errors.New("gone")
+		for _, outcome := range []error{nil, nil, nil, broken} {
+			engine.release <- outcome
+			synctest.Wait()
+		}
+		want := fmt.Sprintf("1 2 1s 2 0 0s yield-%d ok <nil> 1 0 0s yield-%d ok <nil> 1 0 0s yield-%d unavailable gone ", first, first+1, first+2)
+		if err := <-ended; !errors.Is(err, broken) || heard.text != want {
+			t.Errorf("run: %v; heard\n%s, want\n%s", err, heard.text, want)
+		}
+	})
+}

@@ -109,6 +109,76 @@ func TestAnEntryThatCannotBeIsRefused(t *testing.T) {
 	}
 }
 
+// TestAnEntryIsReadUpToItsLimits fills every field to its limit, and then makes one after another a byte longer.
+func TestAnEntryIsReadUpToItsLimits(t *testing.T) {
+	full := func() bank.Entry {
+		account := bank.Account(strings.Repeat("a", 64))
+		return bank.Entry{
+			Seq: 1, Time: time.UnixMicro(1).UTC(), Kind: bank.KindDeposit, Principal: strings.Repeat("p", 64), ID: strings.Repeat("i", 64),
+			Account: account, To: account[1:] + "b", Memo: strings.Repeat("m", 140),
+			Origin: bank.Origin{Delivery: strings.Repeat("d", 1024), Peer: netip.MustParseAddrPort("[fe80::1%" + strings.Repeat("z", 46) + "]:1")},
+			Postings: []bank.Posting{
+				{Account: account[1:] + "c", Amount: 1}, {Account: account, Amount: 2}, {Account: bank.YieldAccount, Amount: -3},
+			},
+		}
+	}
+	var back bank.Entry
+	e := full()
+	if err := bank.ParseEntry(e.AppendCanonical(nil), &back); err != nil || !reflect.DeepEqual(e, back) {
+		t.Errorf("%v\nwrote %+v\nread  %+v", err, e, back)
+	}
+	for name, change := range map[string]func(e *bank.Entry){
+		"delivery":  func(e *bank.Entry) { e.Origin.Delivery += "d" },
+		"principal": func(e *bank.Entry) { e.Principal += "p" },
+		"id":        func(e *bank.Entry) { e.ID += "i" },
+		"account":   func(e *bank.Entry) { e.Account += "a" },
+		"to":        func(e *bank.Entry) { e.To += "a" },
+		"memo":      func(e *bank.Entry) { e.Memo += "m" },
+		"posting":   func(e *bank.Entry) { e.Postings[0].Account += "c" },
+	} {
+		e := full()
+		change(&e)
+		if err := bank.ParseEntry(e.AppendCanonical(nil), &back); !errors.Is(err, bank.ErrEntry) {
+			t.Errorf("a %s of a byte more: %v", name, err)
+		}
+	}
+	e.Origin.Peer = netip.MustParseAddrPort("[fe80::1%" + strings.Repeat("z", 47) + "]:1")
+	if err := bank.ParseEntry(e.AppendCanonical(nil), &back); err != nil || back.Origin.Peer.IsValid() {
+		t.Errorf("a zone of a byte more: %v, %v", back.Origin.Peer, err)
+	}
+}
+
+// TestAnEntryHasOneForm writes an entry's fields in other ways that say the same.
+func TestAnEntryHasOneForm(t *testing.T) {
+	e := bank.Entry{Seq: 5, Time: time.UnixMicro(0), Kind: bank.KindDeposit, Account: "ana", Postings: []bank.Posting{{Account: "ana", Amount: 1}}}
+	whole := hex.EncodeToString(e.AppendCanonical(nil))
+	const written = "01" + "05" + "00" + "02" + "00" + "00" + "00" + "00" + "00" + "00" + "00" + "03616e61" + "00" + "00" + "00" + "00" + "01" + "0102"
+	if whole != written {
+		t.Fatalf("the entry is\n%s, want\n%s", whole, written)
+	}
+	for name, text := range map[string]string{
+		"a seq in two bytes":            "01" + "8500" + written[4:],
+		"a flag that is not known":      "01" + "05" + "00" + "02" + "00" + "02" + written[12:],
+		"a peer without an address":     written[:14] + "021234" + written[16:],
+		"a peer that is none":           written[:14] + "03123456" + written[16:],
+		"an account that has a place":   written[:len(written)-4] + "00" + "03616e61" + "02",
+		"a place of nothing":            written[:len(written)-4] + "02" + "02",
+		"a place that is not known":     written[:len(written)-4] + "05" + "02",
+		"more postings than it has":     written[:len(written)-6] + "02" + "0102",
+		"more postings than bytes":      written[:len(written)-6] + "7f" + "0102",
+		"a posting without its account": written[:len(written)-4] + "00" + "00" + "02",
+	} {
+		b, err := hex.DecodeString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back bank.Entry
+		if err := bank.ParseEntry(b, &back); !errors.Is(err, bank.ErrEntry) {
+			t.Errorf("%s: %v, read %+v", name, err, back)
+		}
+	}
+}
+
 // FuzzParseEntry promises that whatever is read writes itself back byte for byte: an entry has one form.
 func FuzzParseEntry(f *testing.F) {
 	e := transferEntry()

@@ -129,7 +129,6 @@ func (l *Ledger) Decide(op *Operation, now time.Time, e *Entry, r *Reply) (bool,
 	l.judge(op, e)
 	if op.ID == "" && (e.Code != OK || e.Kind == KindOpen && l.open(e.Account)) {
 		*r = e.Reply()
-		r.Seq, r.Time = 0, time.Time{}
 		if e.Code == OK {
 			r.Seq, r.Time = l.seq, l.time
 		}

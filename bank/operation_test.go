@@ -64,7 +64,55 @@ func TestTheFirstCodeIsTold(t *testing.T) {
 			t.Errorf("%q is read %d, %v", code, back, ok)
 		}
 	}
-	if _, ok := bank.ParseKind("yield"); ok {
-		t.Error("a client can ask for a yield")
+	if n := len(bank.Codes()); n != int(bank.Unavailable)+1 {
+		t.Errorf("there are %d codes", n)
+	}
+	if code, ok := bank.ParseCode("no_such_code"); ok || code != bank.OK || bank.Code(len(bank.Codes())).String() != "" {
+		t.Errorf("what is no code is %d, %v", code, ok)
+	}
+}
+
+func TestAKindIsReadByItsName(t *testing.T) {
+	for kind := bank.KindBalance; kind <= bank.KindStatus; kind++ {
+		if back, ok := bank.ParseKind(kind.String()); !ok || back != kind {
+			t.Errorf("%q is read %d, %v", kind, back, ok)
+		}
+	}
+	for _, name := range []string{"", "yield", "Deposit", "no_such_kind"} {
+		if kind, ok := bank.ParseKind(name); ok || kind != 0 {
+			t.Errorf("a client can ask for %q: %d", name, kind)
+		}
+	}
+}
+
+func TestAHouseAccountBeginsWithAnAt(t *testing.T) {
+	for account, want := range map[bank.Account]bool{"": false, "@": true, "@cash": true, "a@": false} {
+		if account.House() != want {
+			t.Errorf("%q is the house's: %v", account, !want)
+		}
+	}
+}
+
+// TestLimitsOfAnOperation goes to each limit and one further.
+func TestLimitsOfAnOperation(t *testing.T) {
+	for _, c := range []struct {
+		change func(op *bank.Operation)
+		want   bank.Code
+	}{
+		{func(op *bank.Operation) { op.Kind = bank.KindYield }, bank.OK},
+		{func(op *bank.Operation) { op.Kind = bank.KindYield + 1 }, bank.UnknownOperation},
+		{func(op *bank.Operation) { op.Memo = strings.Repeat("m", 140) }, bank.OK},
+		{func(op *bank.Operation) { op.Memo = strings.Repeat("m", 141) }, bank.Malformed},
+		{func(op *bank.Operation) { op.Principal = strings.Repeat("p", 64) }, bank.OK},
+		{func(op *bank.Operation) { op.Principal = strings.Repeat("p", 65) }, bank.Malformed},
+		{func(op *bank.Operation) { op.Origin.Delivery = strings.Repeat("d", 1024) }, bank.OK},
+		{func(op *bank.Operation) { op.Origin.Delivery = strings.Repeat("d", 1025) }, bank.Malformed},
+	} {
+		op := bank.Operation{Kind: bank.KindBalance, Account: "a", ID: "i"}
+		c.change(&op)
+		if got := op.Check(); got != c.want {
+			t.Errorf("%s, memo of %d, principal of %d, note of %d bytes: %s, want %s",
+				op.Kind, len(op.Memo), len(op.Principal), len(op.Origin.Delivery), got, c.want)
+		}
 	}
 }

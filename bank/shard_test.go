@@ -111,10 +111,11 @@ func sameBook(t *rapid.T, a, b *bank.Ledger, history *sliceHistory) {
 func TestPostRefusesAnEntryThatBreaksTheBook(t *testing.T) {
 	good := bank.Entry{Seq: 1, Kind: bank.KindDeposit, Account: "ana", Amount: 5, Postings: []bank.Posting{{Account: "@cash", Amount: -5}, {Account: "ana", Amount: 5}}}
 	for name, change := range map[string]func(e *bank.Entry){
-		"a gap":                func(e *bank.Entry) { e.Seq = 2 },
-		"a repeated seq":       func(e *bank.Entry) { e.Seq = 0 },
-		"money from nowhere":   func(e *bank.Entry) { e.Postings[1].Amount = 6 },
-		"a refusal that moves": func(e *bank.Entry) { e.Code = bank.Overflow },
+		"a gap":                           func(e *bank.Entry) { e.Seq = 2 },
+		"a repeated seq":                  func(e *bank.Entry) { e.Seq = 0 },
+		"money from nowhere":              func(e *bank.Entry) { e.Postings[1].Amount = 6 },
+		"a refusal that moves":            func(e *bank.Entry) { e.Code = bank.Overflow },
+		"a refusal that names an account": func(e *bank.Entry) { e.Code, e.Postings = bank.Overflow, []bank.Posting{{Account: "ana"}} },
 		"a debt": func(e *bank.Entry) {
 			e.Postings = []bank.Posting{{Account: "ana", Amount: -5}, {Account: "@cash", Amount: 5}}
 		},

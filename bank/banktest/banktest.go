@@ -93,6 +93,9 @@ func closeAndCheck(t testing.TB, h Harness, dir string, engine bank.Engine) []ba
 		}
 		var sum, total bank.Amount
 		for _, p := range e.Postings {
+			if p.Account == "" || p.Amount == 0 {
+				t.Fatalf("entry %d moves %d to %q", e.Seq, p.Amount, p.Account)
+			}
 			sum += p.Amount
 			book[p.Account] += p.Amount
 		}
