@@ -83,3 +83,29 @@ func WithEntry(frame []byte, e *bank.Entry) []byte {
 	binary.LittleEndian.PutUint32(changed[4:], uint32(len(changed)-frameHeader)|binary.LittleEndian.Uint32(frame[4:])&firstFlag)
 	return changed
 }
+
+// Forge returns a first segment that holds these entries, given by their bytes, and says that it begins with entry first. Its
+// checksums, links and hashes are as the engine would have written them: it is what somebody makes who knows the format.
+func Forge(first uint64, entries ...[]byte) []byte {
+	header := segmentHeader{identity: identity{decimals: 2}, number: 1, first: first}
+	segment := header.append(nil)
+	var last hash
+	for _, canonical := range entries {
+		frame := append(make([]byte, frameHeader), canonical...)
+		last = seal(frame, header.seed(1), true, &last)
+		segment = append(segment, frame...)
+	}
+	return segment
+}
+
+// Reseal makes the checksums of a snapshot hold again, of the journal that segment is of.
+func Reseal(segment, snapshot []byte) {
+	var ours segmentHeader
+	ours.parse(segment)
+	sealSector(snapshot[:sector-4], 0)
+	for part := snapshot[sector:]; len(part) >= partHeader; {
+		size := partHeader + min(int(binary.LittleEndian.Uint64(part[8:])), len(part)-partHeader)
+		binary.LittleEndian.PutUint32(part, crc32.Update(ours.seed(0), castagnoli, part[4:size]))
+		part = part[size:]
+	}
+}

@@ -1,0 +1,168 @@
+package journal_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"gateway/bank"
+	"gateway/bank/journal"
+	"gateway/disk/disktest"
+)
+
+const (
+	firstSegment = "journal-0000000000000001.seg"
+	headerBytes  = 512
+)
+
+// TestAnEntryThatCannotBeIsDamageThoughItsHashHolds forges journals whose second entry breaks the book or has another form, and
+// whose checksums and hashes are right. Whoever reads one names the place.
+func TestAnEntryThatCannotBeIsDamageThoughItsHashHolds(t *testing.T) {
+	good := bank.Entry{Seq: 1, Time: time.Unix(1, 0), Kind: bank.KindDeposit, Account: "ana", Amount: 5,
+		Postings: []bank.Posting{{Account: "@cash", Amount: -5}, {Account: "ana", Amount: 5}}}
+	first := good.AppendCanonical(nil)
+	for name, forge := range map[string]func(e *bank.Entry) []byte{
+		"as it should be": func(e *bank.Entry) []byte { return nil },
+		"money from nowhere": func(e *bank.Entry) []byte {
+			e.Postings = e.Postings[1:]
+			return nil
+		},
+		"a debt": func(e *bank.Entry) []byte {
+			e.Postings = []bank.Posting{{Account: "@cash", Amount: 6}, {Account: "ana", Amount: -6}}
+			return nil
+		},
+		"a byte more":        func(e *bank.Entry) []byte { return append(e.AppendCanonical(nil), 0) },
+		"a kind that is not": func(e *bank.Entry) []byte { e.Kind = 9; return nil },
+	} {
+		second := good
+		second.Seq = 2
+		canonical := forge(&second)
+		if canonical == nil {
+			canonical = second.AppendCanonical(nil)
+		}
+		disk := disktest.New(1)
+		disk.Put(firstSegment, journal.Forge(1, first, canonical))
+		o := options()
+		o.FS = disk
+		engine, opened := journal.Open("", o)
+		_, verified := journal.VerifyFS(disk)
+		if name == "as it should be" {
+			if err := errors.Join(opened, verified); err != nil || engine.Seq() != 2 {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		for _, err := range []error{opened, verified} {
+			var damage *journal.DamageError
+			want := int64(headerBytes + 16 + len(first))
+			if !errors.As(err, &damage) || damage.File != firstSegment || damage.Offset != want || damage.Seq != 2 {
+				t.Errorf("%s: %v; want entry 2 at byte %d", name, err, want)
+			}
+		}
+	}
+}
+
+// TestAJournalThatBeginsLaterIsDamage has a first segment that says it begins with the second entry.
+func TestAJournalThatBeginsLaterIsDamage(t *testing.T) {
+	e := bank.Entry{Seq: 2, Time: time.Unix(1, 0), Kind: bank.KindOpen, Account: "ana"}
+	disk := disktest.New(1)
+	disk.Put(firstSegment, journal.Forge(2, e.AppendCanonical(nil)))
+	mustBeDamaged(t, disk, firstSegment)
+}
+
+// mustBeDamaged makes sure that whoever reads a journal names the file.
+func mustBeDamaged(t *testing.T, disk *disktest.Disk, file string) {
+	t.Helper()
+	o := options()
+	o.FS = disk
+	_, opened := journal.Open("", o)
+	_, verified := journal.VerifyFS(disk)
+	for _, err := range []error{opened, verified} {
+		var damage *journal.DamageError
+		if !errors.As(err, &damage) || damage.File != file || damage.Reason == "" || !strings.Contains(err.Error(), damage.Reason) {
+			t.Errorf("%v; want damage in %s", err, file)
+		}
+	}
+}
+
+// TestADirectoryThatHadAJournalIsNotTakenForNew removes all segments and leaves a mark, or a snapshot.
+func TestADirectoryThatHadAJournalIsNotTakenForNew(t *testing.T) {
+	s := smallJournal(t, closed)
+	names, _ := s.disk.List()
+	for _, left := range names {
+		if strings.HasSuffix(left, ".seg") {
+			continue
+		}
+		disk := s.disk.Fork(1)
+		for _, name := range names {
+			if name != left {
+				disk.Delete(name)
+			}
+		}
+		mustBeDamaged(t, disk, firstSegment)
+	}
+}
+
+func TestAnotherJournalsMarkIsDamage(t *testing.T) {
+	other := smallJournalBefore(t)
+	s := disktest.New(1)
+	o := options()
+	o.FS = s
+	closeEngine(t, open(t, "", o))
+	s.Put("mark", other.Bytes("mark"))
+	mustBeDamaged(t, s, "mark")
+}
+
+// TestASnapshotThatCannotBeIsPassedOver changes the newest snapshot and makes its checksums hold again. The book that is served is
+// that of the entries, whatever the snapshot says.
+func TestASnapshotThatCannotBeIsPassedOver(t *testing.T) {
+	s := smallJournal(t, closed)
+	names, _ := s.disk.List()
+	newest := names[len(names)-1]
+	segment := s.disk.Bytes(firstSegment)
+	changes := map[string]func(b []byte) []byte{
+		"as it was":                    func(b []byte) []byte { return b },
+		"another journal's":            func(b []byte) []byte { b[16]++; return b },
+		"another number of parts":      func(b []byte) []byte { binary.LittleEndian.PutUint32(b[12:], bank.Shards-1); return b },
+		"another version":              func(b []byte) []byte { b[8]++; return b },
+		"a byte less":                  func(b []byte) []byte { return b[:len(b)-1] },
+		"a byte more":                  func(b []byte) []byte { return append(b, 0) },
+		"a byte more that it tells of": func(b []byte) []byte { binary.LittleEndian.PutUint64(b[152:], uint64(len(b)+1)); return append(b, 0) },
+		"another part's number":        func(b []byte) []byte { b[headerBytes+4]++; return b },
+		"a part longer than all":       func(b []byte) []byte { b[headerBytes+15]++; return b },
+		"a part of later":              func(b []byte) []byte { b[headerBytes+18]++; return b },
+		"a part of earlier":            func(b []byte) []byte { copy(b[headerBytes+16:], make([]byte, 8)); return b },
+		"an entry's id in its place":   func(b []byte) []byte { b[headerBytes+24]++; return b },
+		"a balance of one more":        oneMore,
+	}
+	for name, change := range changes {
+		var log bytes.Buffer
+		after := s.branch(s.disk.Fork(1), 1)
+		b := change(s.disk.Bytes(newest))
+		journal.Reseal(segment, b)
+		after.disk.Put(newest, b)
+		after.options.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		if err := after.check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if told := strings.Contains(log.String(), "passed over") && strings.Contains(log.String(), newest); told != (name != "as it was") {
+			t.Errorf("%s: the log tells %v:\n%s", name, told, log.String())
+		}
+	}
+}
+
+// oneMore gives the first account of a snapshot a minor unit.
+func oneMore(b []byte) []byte {
+	for at := headerBytes; ; {
+		content := at + 24
+		if b[content] > 0 { // accounts
+			b[content+2+int(b[content+1])] += 2 // a zigzag
+			return b
+		}
+		at = content + int(binary.LittleEndian.Uint64(b[at+8:]))
+	}
+}
