@@ -52,6 +52,11 @@ func TestABalanceIsReadAsItIsWritten(t *testing.T) {
 			t.Errorf("%q is %d, %v; want 0, ErrAmount", text, got, err)
 		}
 	}
+	for decimals, want := range []string{"1020", "102.0", "10.20"} {
+		if text := bank.Amount(1020).Format(decimals); text != want {
+			t.Errorf("with %d decimals it is written %q, want %q", decimals, text, want)
+		}
+	}
 	if text := bank.Amount(0).Format(2); text != "0.00" {
 		t.Errorf("nothing is written %q", text)
 	}
@@ -107,7 +112,7 @@ func TestAShareThatDoesNotFitIsTold(t *testing.T) {
 		fits bool
 	}{
 		{"1", bank.MaxAmount, bank.MaxAmount, true},
-		{"2", 1 << 52, 0, false},
+		{"2", 1 << 52, bank.MaxAmount + 1, false},
 		{"999999999999", 9007, 9006999999990993, true},
 		{"999999999999", 18446745, 0, false}, // a little more than 64 bits
 		{"999999999999", bank.MaxAmount, 0, false},
@@ -116,7 +121,7 @@ func TestAShareThatDoesNotFitIsTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, fits := rate.Of(c.of); fits != c.fits || fits && got != c.want {
+		if got, fits := rate.Of(c.of); fits != c.fits || got != c.want {
 			t.Errorf("%s of %d is %d, %v; want %d, %v", c.rate, c.of, got, fits, c.want, c.fits)
 		}
 	}

@@ -44,8 +44,7 @@ type Banco struct {
 	queue   queue
 	room    chan struct{} // closed and replaced when the queue was emptied and someone waits for that
 	waiters int
-	closing chan struct{} // closed with refusal set
-	refusal error         // why Submit refuses; nil while open
+	refusal error // why Submit refuses; nil while open
 }
 
 // queue holds accepted operations; ops[i] is answered by done[i].
@@ -74,7 +73,7 @@ func New(engine Engine, options Options) *Banco {
 	}
 	return &Banco{
 		engine: engine, options: options,
-		wake: make(chan struct{}, 1), room: make(chan struct{}), closing: make(chan struct{}),
+		wake: make(chan struct{}, 1), room: make(chan struct{}),
 	}
 }
 
@@ -121,7 +120,6 @@ func (b *Banco) waitLocked(ctx context.Context) error {
 	var err error
 	select {
 	case <-room:
-	case <-b.closing:
 	case <-patience.C:
 		err = ErrOverloaded
 	case <-ctx.Done():
@@ -232,13 +230,13 @@ func (b *Banco) waiting() int {
 	return len(b.queue.ops)
 }
 
-// refuse makes Submit refuse with err from now on; the first refusal stays.
+// refuse makes Submit refuse with err from now on; the first refusal stays. Who waits for room hears of it from the take that
+// follows.
 func (b *Banco) refuse(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.refusal == nil {
 		b.refusal = err
-		close(b.closing)
 	}
 }
 

@@ -36,6 +36,14 @@ func TestCanonicalBytesOfFormat1AreFixed(t *testing.T) {
 	}
 }
 
+func TestATransferReadsBack(t *testing.T) {
+	e := transferEntry()
+	var back bank.Entry
+	if err := bank.ParseEntry(e.AppendCanonical(nil), &back); err != nil || !reflect.DeepEqual(e, back) {
+		t.Errorf("%v\nwrote %+v\nread  %+v", err, e, back)
+	}
+}
+
 func TestAnEntryReadsBackFromItsCanonicalBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := drawEntry(t)

@@ -122,7 +122,8 @@ func TestAYieldIsAllOrNothing(t *testing.T) {
 		want     bank.Code
 	}{
 		"up to the ceiling":      {"1", map[bank.Account]bank.Amount{"ana": half}, bank.OK},
-		"to the very ceiling":    {"2", map[bank.Account]bank.Amount{"ana": bank.MaxAmount / 3}, bank.OK},
+		"to the very ceiling":    {"6360", map[bank.Account]bank.Amount{"ana": bank.MaxAmount / 6361}, bank.OK},
+		"one above it":           {"6360", map[bank.Account]bank.Amount{"ana": bank.MaxAmount/6361 + 1, "bia": 3}, bank.Overflow},
 		"above the ceiling":      {"1", map[bank.Account]bank.Amount{"ana": half + 1, "bia": 3}, bank.Overflow},
 		"more than 64 bits":      {"999999999999", map[bank.Account]bank.Amount{"ana": bank.MaxAmount, "bia": 3}, bank.Overflow},
 		"all the house can owe":  {"1", map[bank.Account]bank.Amount{"ana": 5, "@yield": math.MinInt64 + 5}, bank.OK},
@@ -144,17 +145,56 @@ func TestAYieldIsAllOrNothing(t *testing.T) {
 
 // TestAYieldsPostingsAreInOrder makes the entry the same whatever order the book is in; the house's own gold earns nothing.
 func TestAYieldsPostingsAreInOrder(t *testing.T) {
-	balances := map[bank.Account]bank.Amount{"@cash": 500, "empty": 0}
+	balances := map[bank.Account]bank.Amount{"@cash": 500, "empty": 0, "half": 5, "least": 6}
 	for i := range 50 {
 		balances[bank.Account(fmt.Sprint("a", i))] = 100
 	}
 	l := crafted(t, balances)
 	r, e := decide(t, l, yield("yield-1", "0.10"))
-	if r.Code != bank.OK || len(e.Postings) != 51 || e.Postings[0] != (bank.Posting{Account: bank.YieldAccount, Amount: -500}) {
+	if r.Code != bank.OK || len(e.Postings) != 52 || e.Postings[0] != (bank.Posting{Account: bank.YieldAccount, Amount: -501}) {
 		t.Fatalf("%s: %v", r.Code, e.Postings)
 	}
 	if !slices.IsSortedFunc(e.Postings[1:], func(a, b bank.Posting) int { return strings.Compare(string(a.Account), string(b.Account)) }) {
 		t.Errorf("out of order: %v", e.Postings)
+	}
+}
+
+func TestASingleMinorUnitEarns(t *testing.T) {
+	_, e := decide(t, crafted(t, map[bank.Account]bank.Amount{"ana": 1}), yield("yield-1", "1"))
+	if want := []bank.Posting{{Account: bank.YieldAccount, Amount: -1}, {Account: "ana", Amount: 1}}; !slices.Equal(e.Postings, want) {
+		t.Errorf("the postings are %v", e.Postings)
+	}
+}
+
+// TestWhatLeavesNoEntryTellsTheLast opens an account again, and is refused, without an id.
+func TestWhatLeavesNoEntryTellsTheLast(t *testing.T) {
+	l := crafted(t, map[bank.Account]bank.Amount{"ana": 1})
+	for n, op := range []bank.Operation{
+		{Kind: bank.KindOpen, Account: "bia"}, {Kind: bank.KindOpen, Account: "bia"}, {Kind: bank.KindOpen, Account: "ana"},
+		{Kind: bank.KindWithdraw, Account: "bia", Amount: 1},
+	} {
+		r, _ := decide(t, l, op)
+		seq, at := uint64(2), time.Unix(1, 0).UTC()
+		if op.Kind == bank.KindWithdraw {
+			seq, at = 0, time.Time{}
+		}
+		if r.Seq != seq || !r.Time.Equal(at) || r.Recorded != (n == 0) || l.Seq() != 2 {
+			t.Errorf("operation %d: %+v, the book is at %d", n, r, l.Seq())
+		}
+	}
+}
+
+// TestARefusalForTheStateOfTheBookIsRemembered asks with ids for what overflows, and again when it would not.
+func TestARefusalForTheStateOfTheBookIsRemembered(t *testing.T) {
+	engine := bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)
+	most := bank.Operation{Kind: bank.KindDeposit, Account: "ana", Amount: bank.MaxAmount}
+	commitOne(t, engine, most)
+	more := bank.Operation{Kind: bank.KindDeposit, Account: "ana", Amount: 1, ID: "1"}
+	first := commitOne(t, engine, more)
+	commitOne(t, engine, bank.Operation{Kind: bank.KindWithdraw, Account: "ana", Amount: 5})
+	again := commitOne(t, engine, more)
+	if first.Duplicate = true; first.Code != bank.Overflow || again.Code != bank.Overflow || !again.Duplicate || again.Seq != first.Seq {
+		t.Errorf("answered %+v, then %+v", first, again)
 	}
 }
 

@@ -97,13 +97,17 @@ func run(s *settings, out, progress io.Writer) (good bool, err error) {
 		return false, err
 	}
 	chosen := c.chosen(only)
-	tests.meet(chosen, progress)
+	if err := tests.meet(chosen, progress); err != nil {
+		return false, err
+	}
 	if s.again != "" {
 		longer := &suite{binary: binary, dir: c.dir, scratch: dir, patience: s.patience, flags: s.testFlags}
 		if err := longer.record(s.again, len(c.mutants)); err != nil {
 			return false, err
 		}
-		longer.meet(unexplained(chosen, explanations), progress)
+		if err := longer.meet(unexplained(chosen, explanations), progress); err != nil {
+			return false, err
+		}
 	}
 	r := report{code: c, mutants: chosen, all: s.only == "", explanations: explanations}
 	return r.print(out), nil

@@ -109,19 +109,23 @@ func (s *suite) command(ctx context.Context, env []string, flags ...string) *exe
 	return run
 }
 
-// meet gives each mutant its verdict. The first id of each place is what the tests recorded.
-func (s *suite) meet(mutants []*mutant, progress io.Writer) {
+// meet gives each mutant its verdict.
+func (s *suite) meet(mutants []*mutant, progress io.Writer) error {
 	var next, done atomic.Int64
 	var all sync.WaitGroup
 	began := time.Now()
 	for range atOnce {
+		temp, err := os.MkdirTemp(s.scratch, "temp")
+		if err != nil {
+			return err
+		}
 		all.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= len(mutants) {
 					return
 				}
-				s.meetOne(mutants[i])
+				s.meetOne(mutants[i], temp)
 				if n := done.Add(1); n%100 == 0 {
 					fmt.Fprintf(progress, "%d of %d after %v\n", n, len(mutants), time.Since(began).Round(time.Second))
 				}
@@ -129,9 +133,11 @@ func (s *suite) meet(mutants []*mutant, progress io.Writer) {
 		})
 	}
 	all.Wait()
+	return nil
 }
 
-func (s *suite) meetOne(m *mutant) {
+// meetOne gives one mutant its verdict. Its tests keep their own files in temp.
+func (s *suite) meetOne(m *mutant, temp string) {
 	var reaching []*test
 	for _, t := range s.tests {
 		if t.reaches[m.place] {
@@ -149,7 +155,7 @@ func (s *suite) meetOne(m *mutant) {
 			took += reaching[0].took
 			reaching = reaching[1:]
 		}
-		if m.verdict, m.by = s.try(m, names, took); m.verdict != survived {
+		if m.verdict, m.by = s.try(m, names, took, temp); m.verdict != survived {
 			return
 		}
 	}
@@ -158,18 +164,14 @@ func (s *suite) meetOne(m *mutant) {
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
 
 // try runs some tests, which take so long without it, on a mutant.
-func (s *suite) try(m *mutant, names []string, took time.Duration) (verdict, string) {
-	temp, err := os.MkdirTemp(s.scratch, "run")
-	if err != nil {
-		return survived, ""
-	}
-	defer os.RemoveAll(temp)
+func (s *suite) try(m *mutant, names []string, took time.Duration, temp string) (verdict, string) {
 	limit := took*slower + s.patience
 	ctx, cancel := context.WithTimeout(context.Background(), limit+s.patience)
 	defer cancel()
 	run := s.command(ctx, []string{fmt.Sprint(aliveVariable, "=", m.id), "TMPDIR=" + temp},
 		"-test.run=^("+strings.Join(names, "|")+")$", "-test.timeout="+limit.String())
 	said, err := run.CombinedOutput()
+	removeWithin(temp)
 	switch {
 	case err == nil:
 		return survived, ""
@@ -180,6 +182,14 @@ func (s *suite) try(m *mutant, names []string, took time.Duration) (verdict, str
 		return killed, string(by[1])
 	}
 	return killed, ""
+}
+
+// removeWithin removes what tests that did not end have left.
+func removeWithin(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, "*"))
+	for _, path := range left {
+		os.RemoveAll(path)
+	}
 }
 
 // unexplained returns the mutants that no test has killed, though one has reached them, and that may not live.

@@ -82,7 +82,11 @@ func (s *scenario) play(words []string) {
 	case s.asked != nil:
 		op := *s.asked
 		s.asked = nil
-		s.expect(commit(s.t, s.engine, op)[0], words)
+		reply := commit(s.t, s.engine, op)[0]
+		if reply.HasBalance && !reply.Duplicate {
+			s.sameBalance(reply, op.Account)
+		}
+		s.expect(reply, words)
 	default:
 		op := s.operation(words)
 		s.asked = &op
@@ -145,6 +149,15 @@ func (s *scenario) amount(text string) bank.Amount {
 		s.t.Fatalf("%s: %v", s.where, err)
 	}
 	return a
+}
+
+// sameBalance holds the balance that a reply tells against the account's own.
+func (s *scenario) sameBalance(reply bank.Reply, account bank.Account) {
+	s.t.Helper()
+	own := commit(s.t, s.engine, bank.Operation{Kind: bank.KindBalance, Principal: "anonymous", Account: account})[0]
+	if reply.Balance != own.Balance {
+		s.t.Errorf("%s: told that %s has %d, which has %d", s.where, account, reply.Balance, own.Balance)
+	}
 }
 
 func (s *scenario) expect(reply bank.Reply, words []string) {
