@@ -43,9 +43,9 @@ func Frames(fsys disk.FS, name string) (frames [][]byte, err error) {
 	}
 }
 
-// Forge returns a segment of those frames, with checksums that hold; with chain also with links that do. It is what somebody
+// Rewrite returns a segment of those frames, with checksums that hold; with chain also with links that do. It is what somebody
 // can write who can read the files.
-func Forge(fsys disk.FS, name string, frames [][]byte, chain bool) ([]byte, error) {
+func Rewrite(fsys disk.FS, name string, frames [][]byte, chain bool) ([]byte, error) {
 	h, err := headerOf(fsys, name)
 	if err != nil {
 		return nil, err

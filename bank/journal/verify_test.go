@@ -68,7 +68,7 @@ func TestTheFirstBadEntryIsNamed(t *testing.T) {
 	for _, f := range forgeries {
 		for i := range frames {
 			changed := f.change(t, slices.Clone(frames), i)
-			content, err := journal.Forge(s.disk, name, changed, f.chained)
+			content, err := journal.Rewrite(s.disk, name, changed, f.chained)
 			if err != nil {
 				t.Fatal(err)
 			}

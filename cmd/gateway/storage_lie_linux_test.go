@@ -64,10 +64,7 @@ func (r *cutting) lieAndCut() int {
 // foundLost compares the journal that is left with the last answer.
 func (r *cutting) foundLost() int {
 	r.t.Helper()
-	var last uint64
-	for _, o := range r.told.all() {
-		last = max(last, o.Reply.Seq)
-	}
+	last := r.newest()
 	verify := exec.Command("gateway", "journal", "verify")
 	verify.Dir = r.dir
 	out, err := verify.CombinedOutput()
