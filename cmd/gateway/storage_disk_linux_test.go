@@ -48,7 +48,9 @@ func newPowered(t *testing.T, dir, options string) *powered {
 	needMounts(t)
 	mkfs := needed(t, "mkfs.ext4", "apt-get install e2fsprogs")
 	needed(t, "mount", "apt-get install mount")
-	d := &powered{t: t, image: filepath.Join(t.TempDir(), diskImage), at: filepath.Join(dir, dataDirectory), options: "loop"}
+	memory := t.TempDir() // so that nobody waits for the machine's own disk
+	mountMemory(t, memory, 2*diskBytes)
+	d := &powered{t: t, image: filepath.Join(memory, diskImage), at: filepath.Join(dir, dataDirectory), options: "loop"}
 	if options != "" {
 		d.options += "," + options
 	}
@@ -73,7 +75,7 @@ func newPowered(t *testing.T, dir, options string) *powered {
 	return d
 }
 
-// needMounts skips the test where nothing may be mounted, and tells what an earlier run that was killed has left.
+// needMounts skips the test where nothing may be mounted, and tells what an earlier run may have left.
 func needMounts(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -85,7 +87,7 @@ func needMounts(t *testing.T) {
 	}
 	for _, device := range devices {
 		if image, err := os.ReadFile(device); err == nil && strings.Contains(string(image), diskImage) {
-			t.Logf("/dev/%s was left by another run: %s", strings.Split(device, "/")[3], strings.TrimSpace(string(image)))
+			t.Logf("/dev/%s is another run's, or was left by one that was killed: %s", strings.Split(device, "/")[3], strings.TrimSpace(string(image)))
 		}
 	}
 }
@@ -109,6 +111,31 @@ func (d *powered) cut() {
 	}
 	if err != nil {
 		d.t.Fatalf("cut the power: %v", err)
+	}
+}
+
+// fail makes the device refuse every block but the first, until it is made well again. What ext4 cannot write then it holds to be
+// clean from now on, as after any error of a disk.
+func (d *powered) fail(failing bool) {
+	d.t.Helper()
+	out, err := exec.Command("losetup", "--noheadings", "--output", "NAME", "--associated", d.image).Output()
+	if err != nil {
+		d.t.Fatalf("losetup: %v", err)
+	}
+	device, err := os.OpenFile(strings.TrimSpace(string(out)), os.O_RDWR, 0)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer device.Close()
+	info, err := unix.IoctlLoopGetStatus64(int(device.Fd()))
+	if err == nil {
+		if info.Sizelimit = 0; failing {
+			info.Sizelimit = uint64(os.Getpagesize())
+		}
+		err = unix.IoctlLoopSetStatus64(int(device.Fd()), info)
+	}
+	if err != nil {
+		d.t.Fatalf("limit %s: %v", device.Name(), err)
 	}
 }
 
@@ -149,8 +176,14 @@ func mountSmall(t *testing.T, dir string) {
 	if err := os.MkdirAll(at, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("tmpfs", at, "tmpfs", 0, fmt.Sprintf("mode=0700,size=%d", smallDisk)); err != nil {
-		t.Skipf("SKIPPED: no tmpfs can be mounted here, so nothing was tested on a small disk: %v", err)
+	mountMemory(t, at, smallDisk)
+}
+
+// mountMemory mounts a disk in memory, until the test ends.
+func mountMemory(t *testing.T, at string, bytes int) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", at, "tmpfs", 0, fmt.Sprintf("mode=0700,size=%d", bytes)); err != nil {
+		t.Skipf("SKIPPED: no tmpfs can be mounted here, so nothing was tested on a disk of its own: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
