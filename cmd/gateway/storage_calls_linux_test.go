@@ -284,15 +284,15 @@ type script struct{ sockets, broker string }
 
 // scriptRun is one run of it. Its clients repeat what was not answered.
 type scriptRun struct {
-	t               *testing.T
-	name            string
-	ctx             context.Context
-	clients         [2]*client.Client
-	done            chan struct{} // closed at the end of the script, with all below set
-	told            map[string]outcome
-	err             error
-	asked, answered atomic.Int64
-	answeredThen    int64 // when a call was struck
+	t            *testing.T
+	name         string
+	ctx          context.Context
+	clients      [2]*client.Client
+	done         chan struct{} // closed at the end of the script, with told and err set
+	told         map[string]outcome
+	err          error
+	answered     atomic.Int64
+	answeredThen int64 // when a call was struck
 }
 
 // start begins the script. Its ids begin with name.
@@ -333,7 +333,6 @@ func (r *scriptRun) run() {
 			op = ops[n-repeatEvery/2]
 		}
 		ops = append(ops, op)
-		r.asked.Add(1)
 		reply, err := r.clients[n%2].Do(r.ctx, op)
 		if err != nil {
 			r.err = fmt.Errorf("%s was never answered: %w", op.ID, err)
@@ -451,8 +450,7 @@ type strikeRow struct {
 }
 
 func (s *strikeTable) row(f fault, p *traced) *strikeRow {
-	name, _, _ := strings.Cut(f.String(), " ")
-	name += " " + f.String()[strings.LastIndexByte(f.String(), ' ')+1:]
+	name := f.call + " " + f.way()
 	row := s.rows[name]
 	if row == nil {
 		row = &strikeRow{exits: map[int]int{}}

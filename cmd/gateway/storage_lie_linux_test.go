@@ -53,7 +53,6 @@ func (r *cutting) lieAndCut() int {
 		}
 	}
 	r.await(tortureFloor)
-	p.signal(syscall.SIGSTOP)
 	r.disk.cut()
 	p.signal(syscall.SIGKILL)
 	p.wait(r.t)

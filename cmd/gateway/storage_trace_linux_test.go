@@ -36,10 +36,20 @@ type fault struct {
 	errno syscall.Errno
 }
 
-func (f fault) String() string {
-	name := map[strike]string{strikeError: unix.ErrnoName(f.errno), strikeKill: "SIGKILL", strikeShort: "short", strikeLie: "lie"}[f.strike]
-	return fmt.Sprintf("%s %d %s", f.call, f.from, name)
+// way is how the call is struck.
+func (f fault) way() string {
+	switch f.strike {
+	case strikeKill:
+		return "SIGKILL"
+	case strikeShort:
+		return "short"
+	case strikeLie:
+		return "lie"
+	}
+	return unix.ErrnoName(f.errno)
 }
+
+func (f fault) String() string { return fmt.Sprintf("%s %d %s", f.call, f.from, f.way()) }
 
 // callKind is a system call that can be struck.
 type callKind struct {
@@ -149,6 +159,9 @@ func (p *traced) trace(started chan<- error) {
 	started <- err
 	if err == nil {
 		p.err = p.follow()
+	} else {
+		_ = p.cmd.Process.Kill()
+		_, _ = unix.Wait4(p.pid, &status, 0, nil)
 	}
 	log, logErr := os.ReadFile(p.told.Name())
 	p.err = errors.Join(p.err, logErr, p.told.Close(), p.cmd.Process.Release())
