@@ -176,14 +176,7 @@ func (r *cutting) failReadCut() {
 	r.failures++
 	before := r.answers()
 	p := startTraced(r.t, r.dir, fault{call: "fdatasync", from: 200 + r.random.IntN(200), every: true, errno: syscall.EIO}, func() {})
-	for ended := false; !ended; {
-		select {
-		case <-r.doors[0].reached:
-		case <-r.doors[1].reached:
-		case <-p.ended:
-			ended = true
-		}
-	}
+	r.loadUntil(p.ended)
 	if code := p.wait(r.t); code != exitBroken {
 		r.t.Fatalf("after %s failed: exit code %d\n%s", p.hit, code, p.stderr.String())
 	}
@@ -200,7 +193,14 @@ func (r *cutting) breakReadCut() {
 	p := r.start()
 	r.await(tortureFloor + r.random.IntN(tortureFloor))
 	r.disk.fail(true)
-	code, err := p.wait()
+	var code int
+	var err error
+	ended := make(chan struct{})
+	go func() {
+		code, err = p.wait()
+		close(ended)
+	}()
+	r.loadUntil(ended)
 	r.disk.fail(false)
 	if code != exitBroken || err != nil {
 		r.t.Fatalf("on a disk that breaks: exit code %d, %v\n%s", code, err, p.stderr.String())
@@ -213,6 +213,23 @@ func (r *cutting) breakReadCut() {
 	}
 	r.breaks++
 	r.readAndCut()
+}
+
+// loadUntil lets the clients go on until something has ended: otherwise they wait for who counts their answers.
+func (r *cutting) loadUntil(ended <-chan struct{}) {
+	r.t.Helper()
+	late := time.NewTimer(2 * patience)
+	defer late.Stop()
+	for {
+		select {
+		case <-r.doors[0].reached:
+		case <-r.doors[1].reached:
+		case <-ended:
+			return
+		case <-late.C:
+			r.t.Fatal("void: what the clients were to load for does not come")
+		}
+	}
 }
 
 func (r *cutting) answers() (sum int64) {

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
-	"time"
 
 	"gateway/bank/journal"
 )
@@ -40,18 +39,7 @@ func (r *cutting) lieAndCut() int {
 	p := startTraced(r.t, r.dir, lie, func() { close(struck) })
 	defer p.wait(r.t)
 	defer p.signal(syscall.SIGKILL)
-	late := time.NewTimer(patience)
-	defer late.Stop()
-	for waiting := true; waiting; {
-		select {
-		case <-struck:
-			waiting = false
-		case <-r.doors[0].reached:
-		case <-r.doors[1].reached:
-		case <-late.C:
-			r.t.Fatal("void: the disk did not come to lie")
-		}
-	}
+	r.loadUntil(struck)
 	r.await(tortureFloor)
 	r.disk.cut()
 	p.signal(syscall.SIGKILL)
