@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -124,6 +126,22 @@ func memoryOf(pid int) (m memory, err error) {
 		return m, io.ErrUnexpectedEOF
 	}
 	return m, nil
+}
+
+// processorOf returns how long a process has had a processor, as Linux tells it.
+func processorOf(pid int) (time.Duration, error) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	const tick = time.Second / 100 // USER_HZ
+	fields := strings.Fields(string(line[strings.LastIndexByte(string(line), ')')+1:]))
+	if len(fields) < 13 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	user, err := strconv.Atoi(fields[11])
+	kernel, err2 := strconv.Atoi(fields[12])
+	return time.Duration(user+kernel) * tick, errors.Join(err, err2)
 }
 
 // needLinux skips a test that measures another process.

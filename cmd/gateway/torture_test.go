@@ -243,35 +243,47 @@ func (r *torture) load(d *tortureDoor, worker string, random *rand.Rand) {
 	}
 }
 
-// ask asks for one operation, and notes what was told.
+// ask asks for one operation and notes what was told. Only a run whose clients are patient takes no answer for a failure.
 func (r *torture) ask(d *tortureDoor, worker string, op client.Operation) error {
-	ctx := r.t.Context()
+	ctx, cancel := r.t.Context(), func() {}
 	if r.options.patience > 0 {
-		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.options.patience)
-		defer cancel()
 	}
+	defer cancel()
+	_, err := r.askFor(ctx, d, worker, op)
+	if err != nil && (r.options.patience == 0 || r.t.Context().Err() != nil) {
+		return fmt.Errorf("%s of %s was never answered: %w", op.Kind, worker, err)
+	}
+	return r.failure()
+}
+
+// askFor asks for one operation until ctx ends, and notes what was told or that it is in doubt.
+func (r *torture) askFor(ctx context.Context, d *tortureDoor, worker string, op client.Operation) (client.Reply, error) {
 	place, err := r.told.ask(worker, op)
 	if err != nil {
-		return err
+		r.fail(err)
+		return client.Reply{}, err
 	}
 	reply, err := d.client.Do(ctx, op)
-	if err != nil || reply.Code == bank.Overloaded {
-		if r.options.patience == 0 || r.t.Context().Err() != nil {
-			return fmt.Errorf("%s of %s was never answered: %w", op.Kind, worker, err)
-		}
+	if err == nil && reply.Code == bank.Overloaded {
+		err = fmt.Errorf("answered %s", reply.Code)
+	}
+	if err != nil {
 		if op.Kind.Moves() {
 			r.mu.Lock()
 			r.doubts = append(r.doubts, doubt{d, op.ID})
 			r.mu.Unlock()
 		}
-		return nil
+		return reply, err
 	}
 	if reply.Duplicate {
 		d.repeated.Add(1)
 	}
 	d.answered.Add(1)
-	return r.told.answer(place, reply)
+	if err := r.told.answer(place, reply); err != nil {
+		r.fail(err)
+	}
+	return reply, nil
 }
 
 func tortureOperation(random *rand.Rand, _ int) client.Operation {
@@ -316,14 +328,7 @@ func (r *torture) start() *process {
 func (r *torture) loadAndKill(round int) {
 	r.t.Helper()
 	if round%5 == 4 {
-		early := exec.Command("gateway")
-		early.Dir = r.dir
-		if err := early.Start(); err != nil {
-			r.t.Fatal(err)
-		}
-		<-time.After(time.Duration(r.random.Int64N(int64(recoveryTime))))
-		_ = early.Process.Kill()
-		_ = early.Wait()
+		r.killEarly()
 	}
 	p := r.start()
 	r.await(tortureFloor + r.random.IntN(tortureFloor))
@@ -335,6 +340,19 @@ func (r *torture) loadAndKill(round int) {
 	if out, err := verify.CombinedOutput(); err != nil {
 		r.t.Fatalf("round %d: journal verify: %v\n%s", round, err, out)
 	}
+}
+
+// killEarly starts a gateway and kills it in its recovery, or about then.
+func (r *torture) killEarly() {
+	r.t.Helper()
+	early := exec.Command("gateway")
+	early.Dir = r.dir
+	if err := early.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	<-time.After(time.Duration(r.random.Int64N(int64(recoveryTime))))
+	_ = early.Process.Kill()
+	_ = early.Wait()
 }
 
 // await waits for n answers by each door, and then until both answer at the same time. A run that does not get there is
