@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,22 @@ import (
 	"gateway/wire"
 )
 
+// spareFiles is the number of open files that are kept from connections: for the journal and the sessions' log, which fail for
+// good when they cannot open one, for listeners and operators, and for connections that are accepted to be turned away.
+const spareFiles = 40
+
+// affordable returns how many connections there may be: as many as the settings say, or as the open files of this process allow.
+func (s *server) affordable(connections int) int {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || uint64(files.Cur) >= uint64(connections+spareFiles) {
+		return connections
+	}
+	most := max(int(files.Cur)-spareFiles, 1)
+	s.logger.Warn("fewer connections than limits.connections: this process may open too few files", "connections", most,
+		"limit", connections, "files", files.Cur)
+	return most
+}
+
 // listen binds every listener, and makes the doors that will serve them. After an error it has bound none.
 func (s *server) listen(ctx context.Context, settings config.Config, m *metrics) (err error) {
 	var bound listeners
@@ -32,7 +49,7 @@ func (s *server) listen(ctx context.Context, settings config.Config, m *metrics)
 		}
 	}()
 	connections := gate.New(gate.Limits{
-		Connections: settings.Limits.Connections, PerAddress: settings.Limits.ConnectionsPerAddress,
+		Connections: s.affordable(settings.Limits.Connections), PerAddress: settings.Limits.ConnectionsPerAddress,
 		Unknown: settings.Limits.ConnectionsUnknown,
 	})
 	m.gauge("connections_unknown", "Open connections whose client is not known yet.", nil,

@@ -360,6 +360,8 @@ func TestUnderKillsForWantOfMemoryNothingIsLostOrDoneTwice(t *testing.T) {
 	undergo(t, noMemory)
 }
 
+func TestUnderFewDescriptorsItNeitherSpinsNorStops(t *testing.T) { undergo(t, fewDescriptors) }
+
 // TestUnderAFullDiskWritesAreRefusedAndServiceResumes fills and frees a small disk, GATEWAY_FILLS times.
 func TestUnderAFullDiskWritesAreRefusedAndServiceResumes(t *testing.T) {
 	needTorture(t)
