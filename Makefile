@@ -50,7 +50,8 @@ bugbank:
 # torture kills the real binary under load by both doors, KILLS times, and under devices whose MQTT sessions persist,
 # SESSION_KILLS times, and joins what clients were told with the journal. Every nemesis befalls it by itself (a disk is filled FILLS
 # times), and then, for NEMESIS_MINUTES, one after the other and all together. WINDOWS of 1,000 operations are judged from outside.
-# It prints "row: figure (aim)". Control groups, mounts and strace want root; what cannot be had is skipped by its name.
+# It prints "row: figure (aim)". GATEWAY_PAUSE=60s makes pauses as long as that, GATEWAY_SEED repeats the choices. Control groups,
+# mounts and strace want root; what cannot be had is skipped by its name.
 KILLS ?= 200
 SESSION_KILLS ?= 500
 NEMESIS_MINUTES ?= 2

@@ -2,6 +2,8 @@
 // machine that compares random histories with a naive model of the rules.
 //
 // [Run] checks after every history that entries are dense, that each sums to zero, and that so does the book.
+//
+// [CheckHistory] is for a bank that runs: it joins what many clients were told, and when, with the journal that is left.
 package banktest
 
 import (

@@ -40,7 +40,7 @@ func TestBlackBox(t *testing.T) {
 	p := r.start()
 	var longest time.Duration
 	for n := range count {
-		before := len(r.told.all())
+		before := r.told.count()
 		done := make(chan struct{})
 		go func() { r.window(n, seed); close(done) }()
 		if n%windowKilled == windowKilled-1 {
@@ -55,7 +55,7 @@ func TestBlackBox(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if result := judgeWindow(r.told.all()[before:]); result != porcupine.Ok {
+		if result := judgeWindow(r.told.since(before)); result != porcupine.Ok {
 			t.Fatalf("window %d: %s: there is no order that explains what clients were told, or none was found in %v", n, result, windowPatience)
 		}
 		longest = max(longest, time.Since(began))

@@ -12,11 +12,11 @@ import (
 type cableState int
 
 const (
-	whole   cableState = iota // they are delivered
-	held                      // they wait
-	slow                      // each part that is read waits for up to cableDelay
-	halving                   // half of a part is delivered, and the connection ends
-	cut                       // connections end, and new ones too
+	cableWhole   cableState = iota // they are delivered
+	cableHeld                      // they wait
+	cableSlow                      // each part that is read waits for up to cableDelay
+	cableHalving                   // half of a part is delivered, and the connection ends
+	cableCut                       // connections end, and new ones too
 )
 
 const (
@@ -56,7 +56,7 @@ func layCable(t *testing.T, to string, seed uint64) *cable {
 		c.over = true
 		c.mu.Unlock()
 		_ = ln.Close()
-		c.set(cut)
+		c.set(cableCut)
 		c.running.Wait()
 	})
 	return c
@@ -71,7 +71,7 @@ func (c *cable) set(state cableState) {
 	c.state = state
 	close(c.changed)
 	c.changed = make(chan struct{})
-	if state == cut {
+	if state == cableCut {
 		for conn := range c.conns {
 			_ = conn.Close()
 		}
@@ -91,7 +91,7 @@ func (c *cable) serve() {
 		if err != nil {
 			return
 		}
-		if state, _ := c.now(); state == cut {
+		if state, _ := c.now(); state == cableCut {
 			_ = conn.Close()
 			continue
 		}
@@ -135,10 +135,10 @@ func (c *cable) carry(to, from net.Conn) {
 			return
 		}
 		state := c.pass()
-		if state == halving || state == cut {
+		if state == cableHalving || state == cableCut {
 			n /= 2
 		}
-		if _, err := to.Write(part[:n]); err != nil || state == halving || state == cut {
+		if _, err := to.Write(part[:n]); err != nil || state == cableHalving || state == cableCut {
 			return
 		}
 	}
@@ -150,8 +150,8 @@ func (c *cable) pass() cableState {
 		state, changed := c.now()
 		var ready <-chan time.Time
 		switch state {
-		case held:
-		case slow:
+		case cableHeld:
+		case cableSlow:
 			c.mu.Lock()
 			ready = time.After(time.Duration(c.random.Int64N(int64(cableDelay))))
 			c.mu.Unlock()
@@ -200,19 +200,19 @@ func TestACableDoesWhatItsStateSays(t *testing.T) {
 	defer func() { _, _ = near.Close(), far.Close() }()
 	send()
 	arrives(8)
-	c.set(held)
+	c.set(cableHeld)
 	send()
 	_ = far.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 	arrives(0)
 	_ = far.SetReadDeadline(time.Now().Add(patience))
-	c.set(slow)
+	c.set(cableSlow)
 	arrives(8)
-	c.set(halving)
+	c.set(cableHalving)
 	send()
 	arrives(4)
 	arrives(0)
-	c.set(whole)
+	c.set(cableWhole)
 	open()
-	c.set(cut)
+	c.set(cableCut)
 	arrives(0)
 }

@@ -39,7 +39,7 @@ func TestUnderAllNemesesNothingIsLostOrDoneTwice(t *testing.T) {
 			for _, i := range o.random.Perm(len(nemeses)) {
 				o.endure(nemeses[i])
 			}
-			o.endure(together)
+			o.endure(nemesisTogether)
 			o.conclude()
 		})
 		if !passed {
@@ -53,17 +53,19 @@ func TestUnderAllNemesesNothingIsLostOrDoneTwice(t *testing.T) {
 // prepareRound begins a round: every second one on a small disk that can be filled.
 func prepareRound(t *testing.T, seed uint64, n int, figures *tally) (*ordeal, []nemesis) {
 	t.Helper()
-	dir, all := t.TempDir(), []nemesis{kill, killInRecovery, stop, standstill, swizzle, slowSyncs, fewDescriptors}
+	dir, all := t.TempDir(), []nemesis{
+		nemesisKill, nemesisKillInRecovery, nemesisStop, nemesisPause, nemesisLinks, nemesisSlowSyncs, nemesisFewDescriptors,
+	}
 	isSmall := false
 	if n%2 == 1 {
 		small, reason := mountSmallDisk(t, roundDisk)
 		if reason != "" {
-			t.Logf("SKIPPED: %s: %s", fullDisk.name, reason)
+			t.Logf("SKIPPED: %s: %s", nemesisFullDisk.name, reason)
 		} else {
-			dir, all, isSmall = small, append(all, fullDisk), true
+			dir, all, isSmall = small, append(all, nemesisFullDisk), true
 		}
 	} else {
-		all = append(all, slowDisk, littleMemory, noMemory)
+		all = append(all, nemesisSlowDisk, nemesisLittleMemory, nemesisNoMemory)
 	}
 	o := newOrdeal(t, dir, seed, figures)
 	o.small = isSmall
@@ -80,10 +82,10 @@ func prepareRound(t *testing.T, seed uint64, n int, figures *tally) (*ordeal, []
 	return o, can
 }
 
-// together lets nemeses follow one another, while links are harmed, on a gateway with few descriptors, and little memory before a
+// nemesisTogether lets nemeses follow one another, while links are harmed, on a gateway with few descriptors, and little memory before a
 // slow disk where that can be had; on a small disk, it fills up in between.
-var together = nemesis{name: "all together", strike: func(o *ordeal) {
-	within := limits{files: fewFiles}
+var nemesisTogether = nemesis{name: "all together", strike: func(o *ordeal) {
+	within := processLimits{files: fewFiles}
 	if lacksSlowDisk(o) == "" && lacksControlGroup("memory")(o) == "" {
 		within.groups = []string{
 			o.group("memory", "memory.limit_in_bytes", strconv.Itoa(memoryMost)),
@@ -105,7 +107,7 @@ var together = nemesis{name: "all together", strike: func(o *ordeal) {
 			}
 		}
 	}()
-	some := []nemesis{kill, killInRecovery, stop, standstill}
+	some := []nemesis{nemesisKill, nemesisKillInRecovery, nemesisStop, nemesisPause}
 	for range togetherCount {
 		free := func() {}
 		if o.small {
@@ -118,5 +120,5 @@ var together = nemesis{name: "all together", strike: func(o *ordeal) {
 	close(over)
 	<-harmed
 	o.end(syscall.SIGTERM)
-	o.restart(limits{})
+	o.restart(processLimits{})
 }}

@@ -32,6 +32,8 @@ const (
 	floodEvery = 20 * time.Millisecond
 	// floodBusy is the part of a processor that turning a flood away may take.
 	floodBusy = 0.2
+	// refusalPatience is how long one write is tried while the disk is full, and refusalTries how many are.
+	refusalPatience, refusalTries = 400 * time.Millisecond, 100
 	// smallDisk is the size of a disk that is filled, in MiB, besides what it takes to fill it once more.
 	smallDisk = 64
 )
@@ -51,8 +53,8 @@ func controlGroup(t *testing.T, controller string) (dir, reason string) {
 	return dir, ""
 }
 
-// write sets a value of a control group.
-func write(dir, name, value string) error {
+// setGroup sets a value of a control group.
+func setGroup(dir, name, value string) error {
 	return os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600)
 }
 
@@ -70,7 +72,7 @@ func (o *ordeal) group(controller, name, value string) (dir string) {
 	if reason != "" {
 		o.t.Fatal(reason)
 	}
-	if err := write(dir, name, value); err != nil {
+	if err := setGroup(dir, name, value); err != nil {
 		o.t.Fatal(err)
 	}
 	return dir
@@ -80,18 +82,18 @@ func (o *ordeal) group(controller, name, value string) (dir string) {
 func (o *ordeal) within(dir string) string {
 	o.t.Helper()
 	o.end(syscall.SIGTERM)
-	o.restart(limits{groups: []string{dir}})
+	o.restart(processLimits{groups: []string{dir}})
 	return dir
 }
 
-// slowDisk lets the disk do few writes a second for a gateway that runs.
-var slowDisk = nemesis{name: "slow disk", lacks: lacksSlowDisk, strike: func(o *ordeal) {
+// nemesisSlowDisk lets the disk do few writes a second for a gateway that runs.
+var nemesisSlowDisk = nemesis{name: "slow disk", lacks: lacksSlowDisk, strike: func(o *ordeal) {
 	const writes = "blkio.throttle.write_iops_device"
 	disk := diskOf(o.t, o.dir)
 	dir := o.group("blkio", writes, fmt.Sprintf("%s %d", disk, diskRate))
-	moved := write(dir, "cgroup.procs", strconv.Itoa(o.process.cmd.Process.Pid))
+	moved := setGroup(dir, "cgroup.procs", strconv.Itoa(o.process.cmd.Process.Pid))
 	o.mustAnswer(nemesisSize(2*time.Second, 5*time.Second))
-	if err := errors.Join(moved, write(dir, writes, disk+" 0")); err != nil {
+	if err := errors.Join(moved, setGroup(dir, writes, disk+" 0")); err != nil {
 		o.t.Fatal(err)
 	}
 }}
@@ -111,7 +113,7 @@ func lacksSlowDisk(o *ordeal) string {
 	if reason != "" {
 		return reason
 	}
-	if err := write(dir, "blkio.throttle.write_iops_device", fmt.Sprintf("%s %d", diskOf(o.t, o.dir), diskRate)); err != nil {
+	if err := setGroup(dir, "blkio.throttle.write_iops_device", fmt.Sprintf("%s %d", diskOf(o.t, o.dir), diskRate)); err != nil {
 		return fmt.Sprintf("the directory is on no disk that can be slowed: %v", err)
 	}
 	return ""
@@ -141,8 +143,8 @@ func doorOf(d *tortureDoor) string {
 	return door
 }
 
-// slowSyncs makes each sync of the gateway take long.
-var slowSyncs = nemesis{
+// nemesisSlowSyncs makes each sync of the gateway take long.
+var nemesisSlowSyncs = nemesis{
 	name:  "slow syncs",
 	lacks: lacksStrace,
 	strike: func(o *ordeal) {
@@ -168,8 +170,8 @@ func lacksStrace(o *ordeal) string {
 	return "strace is not installed"
 }
 
-// littleMemory must be enough.
-var littleMemory = nemesis{name: "128 MiB of memory", lacks: lacksControlGroup("memory"), strike: func(o *ordeal) {
+// nemesisLittleMemory must be enough.
+var nemesisLittleMemory = nemesis{name: "128 MiB of memory", lacks: lacksControlGroup("memory"), strike: func(o *ordeal) {
 	dir := o.within(o.group("memory", "memory.limit_in_bytes", strconv.Itoa(memoryMost)))
 	o.mustAnswer(nemesisSize(time.Second, 3*time.Second))
 	if killed := outOfMemory(o.t, dir); killed > 0 {
@@ -193,8 +195,8 @@ func outOfMemory(t *testing.T, dir string) (killed int) {
 	return 0
 }
 
-// noMemory takes the memory away until the kernel kills the gateway, which is as good as kill -9.
-var noMemory = nemesis{name: "killed for want of memory", lacks: lacksControlGroup("memory"), strike: func(o *ordeal) {
+// nemesisNoMemory takes the memory away until the kernel kills the gateway, which is as good as kill -9.
+var nemesisNoMemory = nemesis{name: "killed for want of memory", lacks: lacksControlGroup("memory"), strike: func(o *ordeal) {
 	dir := o.within(o.group("memory", "memory.limit_in_bytes", strconv.Itoa(memoryMost)))
 	for deadline := time.Now().Add(patience); outOfMemory(o.t, dir) == 0; {
 		if time.Now().After(deadline) {
@@ -208,19 +210,19 @@ var noMemory = nemesis{name: "killed for want of memory", lacks: lacksControlGro
 		if err != nil {
 			o.t.Fatal(err)
 		}
-		_ = write(dir, "memory.limit_in_bytes", strconv.Itoa(bytes-squeezeStep)) // refused while nothing can be given back
+		_ = setGroup(dir, "memory.limit_in_bytes", strconv.Itoa(bytes-squeezeStep)) // refused while nothing can be given back
 		<-time.After(squeezeEvery)
 	}
 	if code, err := o.process.wait(); code != -1 || err != nil {
 		o.t.Fatalf("exit code %d, %v\n%s", code, err, o.process.stderr.String())
 	}
-	o.restart(limits{})
+	o.restart(processLimits{})
 }}
 
-// fewDescriptors floods a gateway with more connections than it can open files. Those that it has go on, and it does not spin.
-var fewDescriptors = nemesis{name: "few descriptors", strike: func(o *ordeal) {
+// nemesisFewDescriptors floods a gateway with more connections than it can open files. Those that it has go on, and it does not spin.
+var nemesisFewDescriptors = nemesis{name: "few descriptors", strike: func(o *ordeal) {
 	o.end(syscall.SIGTERM)
-	o.restart(limits{files: fewFiles})
+	o.restart(processLimits{files: fewFiles})
 	o.settle("a start with few descriptors")
 	flooding, cancel := context.WithCancel(o.t.Context())
 	flooded := make(chan struct{})
@@ -284,8 +286,8 @@ func mountSmallDisk(t *testing.T, size int) (dir, reason string) {
 	return dir, ""
 }
 
-// fullDisk fills the disk and frees it.
-var fullDisk = nemesis{name: "full disk", strike: func(o *ordeal) {
+// nemesisFullDisk fills the disk and frees it.
+var nemesisFullDisk = nemesis{name: "full disk", strike: func(o *ordeal) {
 	free := o.fill()
 	o.mustRefuseWrites()
 	free()
@@ -323,7 +325,7 @@ func (o *ordeal) mustRefuseWrites() {
 	o.t.Helper()
 	for _, d := range []*tortureDoor{o.doors[0], o.doors[1]} {
 		for n := 0; ; n++ {
-			ctx, cancel := context.WithTimeout(o.t.Context(), 4*pauseLeast)
+			ctx, cancel := context.WithTimeout(o.t.Context(), refusalPatience)
 			op := client.Operation{Kind: bank.KindDeposit, Account: "acc-0", Amount: "1", ID: fmt.Sprintf("full-%d-%d-%s", o.strikes, n, d.name)}
 			_, err := o.askFor(ctx, d, "filler", op)
 			cancel()
@@ -331,7 +333,7 @@ func (o *ordeal) mustRefuseWrites() {
 			if errors.As(err, &unknown) && unknown.Last != nil && unknown.Last.Code == bank.Unavailable {
 				break
 			}
-			if n == 100 {
+			if n == refusalTries {
 				o.t.Fatalf("the disk is full, and %s still says %v", d.name, err)
 			}
 		}
@@ -345,22 +347,22 @@ func (o *ordeal) mustRefuseWrites() {
 
 func TestUnderASlowDiskEverybodyWaitsAndNothingIsLost(t *testing.T) {
 	needTorture(t)
-	undergo(t, slowDisk)
+	undergo(t, nemesisSlowDisk)
 }
 
-func TestUnderSlowSyncsEverybodyWaitsAndNothingIsLost(t *testing.T) { undergo(t, slowSyncs) }
+func TestUnderSlowSyncsEverybodyWaitsAndNothingIsLost(t *testing.T) { undergo(t, nemesisSlowSyncs) }
 
 func TestUnderAMemoryLimitItLives(t *testing.T) {
 	needTorture(t)
-	undergo(t, littleMemory)
+	undergo(t, nemesisLittleMemory)
 }
 
 func TestUnderKillsForWantOfMemoryNothingIsLostOrDoneTwice(t *testing.T) {
 	needTorture(t)
-	undergo(t, noMemory)
+	undergo(t, nemesisNoMemory)
 }
 
-func TestUnderFewDescriptorsItNeitherSpinsNorStops(t *testing.T) { undergo(t, fewDescriptors) }
+func TestUnderFewDescriptorsItNeitherSpinsNorStops(t *testing.T) { undergo(t, nemesisFewDescriptors) }
 
 // TestUnderAFullDiskWritesAreRefusedAndServiceResumes fills and frees a small disk, GATEWAY_FILLS times.
 func TestUnderAFullDiskWritesAreRefusedAndServiceResumes(t *testing.T) {
@@ -373,10 +375,10 @@ func TestUnderAFullDiskWritesAreRefusedAndServiceResumes(t *testing.T) {
 	o := newOrdeal(t, dir, drawSeed(t), newTally())
 	o.rest()
 	for n := range fills {
-		o.strike(fullDisk)
+		o.strike(nemesisFullDisk)
 		o.rest()
 		if n%dumpEvery == dumpEvery-1 || n == fills-1 {
-			o.check(fullDisk.name)
+			o.check(nemesisFullDisk.name)
 		}
 	}
 	o.conclude()

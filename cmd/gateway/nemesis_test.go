@@ -52,8 +52,8 @@ type ordeal struct {
 	*torture
 	*tally
 	process *process
-	limits  limits // of the process
-	small   bool   // the disk is the ordeal's own, and can be filled
+	limits  processLimits // of the process
+	small   bool          // the disk is the ordeal's own, and can be filled
 }
 
 // tally is the figures of one ordeal, or of several.
@@ -64,17 +64,17 @@ type tally struct {
 	strikes  int
 	doubtful int // operations that were in doubt and are settled
 	names    []string
-	rows     map[string]*row // by nemesis
+	rows     map[string]*nemesisRow // by nemesis
 }
 
-// row is the figures of one nemesis.
-type row struct {
+// nemesisRow is the figures of one nemesis.
+type nemesisRow struct {
 	strikes int
 	slowest time.Duration // from its end until all is settled
 }
 
-// limits are what a process has less of than others.
-type limits struct {
+// processLimits are what a process has less of than others.
+type processLimits struct {
 	groups []string // directories of control groups
 	files  int      // open files; 0: as many as the test
 }
@@ -84,11 +84,11 @@ func newOrdeal(t *testing.T, dir string, seed uint64, figures *tally) *ordeal {
 	o := &ordeal{tally: figures, torture: newTortureWith(t, seed, tortureOptions{
 		dir: dir, clients: ordealClients, workers: ordealWorkers, patience: ordealPatience, cabled: true, operation: ordealOperation,
 	})}
-	o.restart(limits{})
+	o.restart(processLimits{})
 	return o
 }
 
-func newTally() *tally { return &tally{rows: map[string]*row{}} }
+func newTally() *tally { return &tally{rows: map[string]*nemesisRow{}} }
 
 // ordealOperation lets a worker read all accounts in turn between its other operations.
 func ordealOperation(random *rand.Rand, n int) client.Operation {
@@ -109,7 +109,7 @@ func ordealOperation(random *rand.Rand, n int) client.Operation {
 }
 
 // restart starts the gateway, which does not run, within limits.
-func (o *ordeal) restart(l limits) {
+func (o *ordeal) restart(l processLimits) {
 	o.t.Helper()
 	o.limits = l
 	var script strings.Builder
@@ -160,7 +160,7 @@ func (o *ordeal) strike(n nemesis) {
 	took := o.settle(n.name)
 	r := o.rows[n.name]
 	if r == nil {
-		r = &row{}
+		r = &nemesisRow{}
 		o.rows[n.name], o.names = r, append(o.names, n.name)
 	}
 	r.strikes++
@@ -189,7 +189,7 @@ func (o *ordeal) settle(after string) time.Duration {
 	ctx, cancel := context.WithDeadline(o.t.Context(), began.Add(settleMost))
 	defer cancel()
 	for _, d := range o.doors {
-		d.cable.set(whole)
+		d.cable.set(cableWhole)
 	}
 	for _, d := range o.doors {
 		if _, err := o.askFor(ctx, d, "settler", client.Operation{Kind: bank.KindBalance, Account: "acc-0"}); err != nil {
@@ -219,7 +219,7 @@ func (o *ordeal) check(after string) {
 	if o.t.Failed() {
 		o.t.Fatalf("after %s\n%s", after, o.process.stderr.String())
 	}
-	o.restart(limits{})
+	o.restart(processLimits{})
 }
 
 // conclude ends the run.
@@ -280,13 +280,13 @@ func (o *ordeal) upTo(longest time.Duration) time.Duration {
 	return time.Duration(o.random.Int64N(int64(longest)))
 }
 
-var kill = nemesis{name: "kill -9", strike: func(o *ordeal) {
+var nemesisKill = nemesis{name: "kill -9", strike: func(o *ordeal) {
 	<-time.After(o.upTo(killDelay))
 	o.end(syscall.SIGKILL)
 	o.restart(o.limits)
 }}
 
-var killInRecovery = nemesis{name: "kill -9 in recovery", strike: func(o *ordeal) {
+var nemesisKillInRecovery = nemesis{name: "kill -9 in recovery", strike: func(o *ordeal) {
 	o.end(syscall.SIGKILL)
 	for range 3 {
 		o.killEarly()
@@ -294,7 +294,7 @@ var killInRecovery = nemesis{name: "kill -9 in recovery", strike: func(o *ordeal
 	o.restart(o.limits)
 }}
 
-var stop = nemesis{name: "SIGTERM", strike: func(o *ordeal) {
+var nemesisStop = nemesis{name: "SIGTERM", strike: func(o *ordeal) {
 	o.end(syscall.SIGTERM)
 	o.restart(o.limits)
 }}
@@ -302,7 +302,7 @@ var stop = nemesis{name: "SIGTERM", strike: func(o *ordeal) {
 // pauseLeast and pauseMost bound how long a gateway is stopped; GATEWAY_PAUSE sets another most.
 const pauseLeast, pauseMost = 100 * time.Millisecond, 3 * time.Second
 
-var standstill = nemesis{name: "SIGSTOP", strike: func(o *ordeal) {
+var nemesisPause = nemesis{name: "SIGSTOP", strike: func(o *ordeal) {
 	most := nemesisSize(4*pauseLeast, pauseMost)
 	if text, ok := os.LookupEnv("GATEWAY_PAUSE"); ok {
 		var err error
@@ -317,26 +317,30 @@ var standstill = nemesis{name: "SIGSTOP", strike: func(o *ordeal) {
 	}
 }}
 
-var swizzle = nemesis{name: "links harmed one by one", strike: func(o *ordeal) { o.swizzle(o.random) }}
+var nemesisLinks = nemesis{name: "links harmed one by one", strike: func(o *ordeal) { o.swizzle(o.random) }}
 
 // swizzle harms the links one by one, each in its own way, and mends them in another order.
 func (o *ordeal) swizzle(random *rand.Rand) {
 	for _, i := range random.Perm(len(o.doors)) {
-		o.doors[i].cable.set([]cableState{held, slow, halving, cut}[random.IntN(4)])
+		o.doors[i].cable.set([]cableState{cableHeld, cableSlow, cableHalving, cableCut}[random.IntN(4)])
 		<-time.After(swizzleStep)
 	}
 	for _, i := range random.Perm(len(o.doors)) {
-		o.doors[i].cable.set(whole)
+		o.doors[i].cable.set(cableWhole)
 		<-time.After(swizzleStep)
 	}
 }
 
-func TestUnderKillsNothingIsLostOrDoneTwice(t *testing.T) { undergo(t, kill) }
+func TestUnderKillsNothingIsLostOrDoneTwice(t *testing.T) { undergo(t, nemesisKill) }
 
-func TestUnderKillsInRecoveryNothingIsLostOrDoneTwice(t *testing.T) { undergo(t, killInRecovery) }
+func TestUnderKillsInRecoveryNothingIsLostOrDoneTwice(t *testing.T) {
+	undergo(t, nemesisKillInRecovery)
+}
 
-func TestUnderStopsWhatWasAcceptedIsAnswered(t *testing.T) { undergo(t, stop) }
+func TestUnderStopsWhatWasAcceptedIsAnswered(t *testing.T) { undergo(t, nemesisStop) }
 
-func TestUnderPausesNothingIsLostOrDoneTwice(t *testing.T) { undergo(t, standstill) }
+func TestUnderPausesNothingIsLostOrDoneTwice(t *testing.T) { undergo(t, nemesisPause) }
 
-func TestUnderLinksThatBreakStallAndHalveNothingIsLostOrDoneTwice(t *testing.T) { undergo(t, swizzle) }
+func TestUnderLinksThatBreakStallAndHalveNothingIsLostOrDoneTwice(t *testing.T) {
+	undergo(t, nemesisLinks)
+}

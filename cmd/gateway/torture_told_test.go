@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,10 +48,19 @@ func (y *testimony) answer(place int, told client.Reply) error {
 }
 
 // all returns what there is now.
-func (y *testimony) all() []banktest.Told {
+func (y *testimony) all() []banktest.Told { return y.since(0) }
+
+// since returns what there is from a place on.
+func (y *testimony) since(place int) []banktest.Told {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	return append([]banktest.Told(nil), y.told...)
+	return slices.Clone(y.told[place:])
+}
+
+func (y *testimony) count() int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return len(y.told)
 }
 
 // decimals are those of the gateways that are tortured.
