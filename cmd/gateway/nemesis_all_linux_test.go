@@ -82,8 +82,8 @@ func prepareRound(t *testing.T, seed uint64, n int, figures *tally) (*ordeal, []
 	return o, can
 }
 
-// nemesisTogether lets nemeses follow one another, while links are harmed, on a gateway with few descriptors, and little memory before a
-// slow disk where that can be had; on a small disk, it fills up in between.
+// nemesisTogether lets nemeses follow one another, while links are harmed, on a gateway with few descriptors, and little memory
+// before a slow disk where that can be had; on a small disk, it fills up in between.
 var nemesisTogether = nemesis{name: "all together", strike: func(o *ordeal) {
 	within := processLimits{files: fewFiles}
 	if lacksSlowDisk(o) == "" && lacksControlGroup("memory")(o) == "" {
