@@ -424,16 +424,22 @@ func (d *Disk) Bytes(name string) []byte {
 }
 
 // Certain reports whether a power cut now leaves a file as a process sees it, whatever is drawn, but for what follows the
-// last byte that is not zero.
+// last byte that is not zero. A file with nothing but zeros has nothing to lose.
 func (d *Disk) Certain(name string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	file := d.seen[name]
-	changed := func(c change) bool { return c.file == file || c.from == name || c.to == name }
-	if file == nil || d.durable[name] != file || slices.ContainsFunc(d.changes, changed) {
+	if file == nil {
 		return false
 	}
 	content := bytes.TrimRight(file.seen, "\x00")
+	if len(content) == 0 {
+		return true
+	}
+	changed := func(c change) bool { return c.file == file || c.from == name || c.to == name }
+	if d.durable[name] != file || slices.ContainsFunc(d.changes, changed) {
+		return false
+	}
 	early := func(w write) bool { return w.offset < int64(len(content)) }
 	return bytes.HasPrefix(file.disk, content) && !slices.ContainsFunc(file.pending, early)
 }

@@ -1,0 +1,383 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+
+	"gateway/bank"
+	"gateway/wire"
+)
+
+// device is a client of the MQTT door that keeps to the protocol: it delivers again what was not acknowledged, in order, and
+// forgets it when its session is gone.
+type device struct {
+	w         *world
+	number    int
+	id        string
+	user      string // "": anonymous
+	level     byte
+	persists  bool
+	format    *wire.Client
+	below     bool // it subscribes to what is below its topic, and has some replies there
+	link      *link
+	stage     stage
+	clean     bool        // the last CONNECT asked for a new session
+	fresh     bool        // and the gateway has not said yes: until then it is asked for again
+	lastID    uint16      // where packet ids are not used again
+	kept      bool        // the gateway has said that there is a session
+	granted   bool        // and that it is subscribed
+	exchanges []*exchange // not finished, in the order of their first sending
+	unknown   []*asked    // with an id, and nobody knows what became of them
+	acks      []uint16    // of replies, not sent yet
+	ordered   uint64      // the seq of the last reply that was heard for the first time
+}
+
+type stage uint8
+
+const (
+	away stage = iota
+	greeting
+	subscribing
+	ready
+)
+
+// exchange is an operation that the device has published at QoS 1 or 2 and not finished.
+type exchange struct {
+	note
+	asked    *asked
+	received bool // PUBREC has come
+}
+
+func newDevice(w *world, number int) *device {
+	r := w.random
+	d := &device{
+		w: w, number: number, id: fmt.Sprint("d", number), level: pick[byte](r, 3, 4, 4, 5, 5, 5), persists: r.IntN(4) > 0,
+		format: pick(r, asJSON, asMsgpack), below: r.IntN(3) == 0, user: pick(r, "", "", "ana"),
+	}
+	return d
+}
+
+// The formats keep no state but their pools.
+var asJSON, asMsgpack = wire.NewClient(wire.JSON), wire.NewClient(wire.Msgpack)
+
+func (d *device) principal() string {
+	if d.user == "" {
+		return bank.AnonymousPrincipal
+	}
+	return d.user
+}
+
+func (d *device) topic() string { return "bank/replies/" + d.id }
+
+func (d *device) note(what string, n, m int) {
+	d.w.trace.add(line{what: what, who: d.id, n: int64(n), m: int64(m)})
+}
+
+func (d *device) send(b []byte) {
+	d.link.outgoing = append(d.link.outgoing, outgoing{bytes: b})
+}
+
+// dial connects.
+func (d *device) dial() {
+	w := d.w
+	w.links++
+	l := newLink(w.links)
+	l.reading.level = d.level
+	if w.process.door.call(l) != nil {
+		return
+	}
+	w.wires = append(w.wires, wired{l, d})
+	d.link, d.stage = l, greeting
+	d.clean = !d.persists || d.fresh || !w.ending && w.chance(w.chances.cleanStart)
+	d.fresh = d.clean
+	expiry := uint32(forever)
+	if !d.persists {
+		expiry = 0
+	}
+	if d.clean && d.persists {
+		d.forget() // whether the gateway hears of it or not: it is gone for the device
+	}
+	d.note("dial", int(d.level), len(d.exchanges))
+	d.send(connect(d.level, d.id, d.user, d.clean, expiry))
+}
+
+// forget gives up what was under way in a session.
+func (d *device) forget() {
+	for _, x := range d.exchanges {
+		x.asked.abandoned = true
+	}
+	for _, a := range d.w.book.asked {
+		if a.device == d {
+			a.owed = false
+		}
+	}
+	d.exchanges, d.kept, d.granted = nil, false, false
+}
+
+// lose is the end of the link as the device sees it. What was to be acknowledged was not.
+func (d *device) lose() {
+	if d.link == nil {
+		return
+	}
+	d.link.left = true
+	d.link, d.stage, d.acks = nil, away, nil
+	if d.passing() {
+		d.forget()
+	}
+}
+
+// passing reports whether the session ends with its connection.
+func (d *device) passing() bool { return !d.persists || d.clean && d.level < 5 }
+
+// hear takes a packet in.
+func (d *device) hear(p *packet) {
+	d.note("hear", int(p.kind), int(p.id))
+	switch p.kind {
+	case tConnack:
+		d.welcomed(p)
+	case tSuback:
+		if p.granted != 1 {
+			d.lose() // the gateway cannot keep it now
+			return
+		}
+		d.granted, d.stage = true, ready
+	case tPuback, tPubrec:
+		d.acknowledged(p)
+	case tPubcomp:
+		if i := d.find(p.id); i >= 0 && d.exchanges[i].received {
+			d.exchanges = slices.Delete(d.exchanges, i, i+1)
+		}
+	case tPublish:
+		d.replied(p)
+	case tDisconnect:
+		d.lose()
+	}
+}
+
+// welcomed goes on in the session there is: it delivers again, or subscribes to a new one's replies.
+func (d *device) welcomed(p *packet) {
+	if p.reason != 0 {
+		d.lose()
+		return
+	}
+	switch {
+	case d.level == 3:
+		p.present = d.kept
+	case d.kept && !p.present:
+		d.w.fail("the session of %s is lost", d.id)
+	case d.clean && p.present:
+		d.w.fail("the session of %s was to be new", d.id)
+	}
+	if !p.present {
+		d.forget()
+	}
+	d.kept, d.fresh = true, false
+	for _, x := range d.exchanges {
+		d.again(x)
+	}
+	if d.stage = ready; !d.granted {
+		d.stage = subscribing
+		filter := d.topic()
+		if d.below {
+			filter += "/#"
+		}
+		d.send(subscribe(d.level, 1<<15, filter))
+	}
+}
+
+// again delivers an exchange once more.
+func (d *device) again(x *exchange) {
+	d.w.figures.redeliveries++
+	if x.received {
+		d.send(numbered(tPubrel, x.id))
+		return
+	}
+	x.dup = 1
+	d.send(x.bytes(d.level))
+}
+
+// find returns which of the exchanges has that packet id, or -1.
+func (d *device) find(id uint16) int {
+	return slices.IndexFunc(d.exchanges, func(x *exchange) bool { return x.id == id })
+}
+
+// acknowledged takes a PUBACK or a PUBREC in.
+func (d *device) acknowledged(p *packet) {
+	i := d.find(p.id)
+	if i < 0 {
+		return
+	}
+	x := d.exchanges[i]
+	if refused := p.reason >= 0x80; refused || p.kind == tPuback {
+		d.exchanges = slices.Delete(d.exchanges, i, i+1)
+		if refused && bank.ValidID(x.asked.op.ID) {
+			d.unknown = append(d.unknown, x.asked)
+		}
+		return
+	}
+	x.received = true
+	d.send(numbered(tPubrel, x.id))
+}
+
+// replied takes a reply in.
+func (d *device) replied(p *packet) {
+	if p.qos() == 1 {
+		d.acks = append(d.acks, p.id)
+		if !d.w.chance(d.w.chances.lateAcks) {
+			d.sendAcks()
+		}
+	}
+	answer, _, err := d.format.DecodeAnswer(p.payload)
+	if err != nil {
+		d.w.fail("%s was sent %q: %v", d.id, p.payload, err)
+		return
+	}
+	d.note("reply", int(answer.Code), int(answer.Seq))
+	if !d.w.checkTopic(d, p) {
+		return
+	}
+	a := d.recognize(p, &answer)
+	if a == nil && answer.Code == bank.Unavailable {
+		d.excuse()
+	}
+	if a == nil {
+		return
+	}
+	if a.device != d {
+		d.w.fail("I9: %s was sent the reply to m%d, which is not its own", d.id, a.tag)
+		return
+	}
+	if a.replies++; a.replies == 1 {
+		d.w.checkFirst(d, a, &answer)
+	}
+	d.w.book.heard(a, &answer)
+}
+
+// excuse notes that one of the operations that have no answer was told to be unavailable, and that nobody knows which. That is
+// its reply; what became of it is for who gave it an id to ask.
+func (d *device) excuse() {
+	for _, a := range d.w.book.asked {
+		if a.device == d && !a.decided() {
+			a.owed = false
+		}
+	}
+}
+
+func (d *device) sendAcks() {
+	for _, id := range d.acks {
+		d.send(numbered(tPuback, id))
+	}
+	d.acks = d.acks[:0]
+}
+
+// recognize returns what a reply answers: by its correlation data, its entry or its id. A refusal in MQTT 3 that has none of
+// them could be any.
+func (d *device) recognize(p *packet, answer *wire.Answer) *asked {
+	b := d.w.book
+	if p.tag > 0 && p.tag <= len(b.asked) {
+		return b.asked[p.tag-1]
+	}
+	if answer.Seq > 0 && answer.Seq <= uint64(len(b.facts)) && answer.ID == "" {
+		f := &b.facts[answer.Seq-1]
+		if a := b.find(f.op.Memo); a != nil && a.device == d && a.says(answer) {
+			return a
+		}
+	}
+	if answer.ID == "" {
+		return nil
+	}
+	ours := false
+	for i := len(b.asked) - 1; i >= 0; i-- {
+		if a := b.asked[i]; a.device == d && a.op.ID == answer.ID {
+			if ours = true; a.says(answer) {
+				return a
+			}
+		}
+	}
+	if !ours { // the id of an operation is in its reply whatever that says
+		d.w.fail("I9: %s was sent the reply to %q, which it never asked", d.id, answer.ID)
+	}
+	return nil
+}
+
+// act does something new: it publishes, or delivers again, or acknowledges.
+func (d *device) act() {
+	w := d.w
+	switch {
+	case d.link == nil:
+		d.dial()
+		return
+	case len(d.acks) > 0 && (w.ending || w.random.IntN(2) == 0):
+		d.sendAcks()
+		return
+	case w.ending:
+		return
+	case w.chance(w.chances.loss):
+		d.note("drop", 0, 0)
+		d.lose()
+		return
+	}
+	if d.stage != ready || len(d.exchanges) > 6 {
+		return
+	}
+	if len(d.exchanges) > 0 && d.level < 5 && w.chance(w.chances.impatient) {
+		d.again(d.exchanges[0])
+		return
+	}
+	if len(d.unknown) > 0 && w.random.IntN(2) == 0 {
+		a := d.unknown[0]
+		d.unknown = d.unknown[1:]
+		d.publish(a)
+		return
+	}
+	d.publish(w.book.ask(w.operation(d.principal()), d))
+}
+
+// publish asks for something.
+func (d *device) publish(a *asked) {
+	n := note{qos: byte(d.w.random.IntN(3)), tag: a.tag, payload: d.encode(&a.op)}
+	if a.owed {
+		n.qos = max(n.qos, 1) // or the reply to what was asked first may be lost
+	}
+	if d.below && d.level == 5 && d.w.random.IntN(2) == 0 {
+		n.answerTo = d.topic() + "/x"
+	}
+	for n.id = d.lastID + 1; d.find(n.id) >= 0; n.id++ {
+	}
+	if d.w.chances.impatient > 0 { // who is acknowledged twice cannot tell which of two operations is meant
+		d.lastID = n.id
+	}
+	d.note("publish", int(n.qos), a.tag)
+	d.send(n.bytes(d.level))
+	if n.qos == 0 {
+		return
+	}
+	d.exchanges = append(d.exchanges, &exchange{note: n, asked: a})
+	a.owed = a.owed || !d.passing()
+}
+
+func (d *device) encode(op *bank.Operation) []byte {
+	request := wire.Request{
+		Op: op.Kind.String(), Account: string(op.Account), To: string(op.To), ID: op.ID, Memo: op.Memo,
+	}
+	if op.Kind.Moves() {
+		request.Amount = op.Amount.Format(2)
+	}
+	return d.format.AppendRequest(nil, &request)
+}
+
+// busy reports whether there is something that the device waits for.
+func (d *device) busy() bool {
+	if d.link == nil || d.stage != ready || len(d.exchanges) > 0 || len(d.acks) > 0 || len(d.link.outgoing)+len(d.link.incoming) > 0 {
+		return true
+	}
+	for _, a := range d.w.book.asked {
+		if a.device == d && a.missing() {
+			return true
+		}
+	}
+	return false
+}
+
+// missing reports whether a reply is owed that has not come.
+func (a *asked) missing() bool { return a.owed && !a.abandoned && a.replies == 0 && a.entry > 0 }

@@ -1,0 +1,150 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"gateway/bank"
+)
+
+// chances are what a run draws first: which kinds of things happen in it, and how often.
+type chances struct {
+	create        bool
+	segment       int64
+	snapshotEvery int
+	ahead         int64
+	investment    bank.Investment
+	accounts      int
+	ids           int // how many ids a principal chooses from, besides new ones
+	steps         int
+	devices       int
+	callers       int
+
+	// Out of a thousand, each time that it could be.
+	eio, nospace  int // that an operation on a disk fails
+	sticky        int // that all after it fail too
+	fill, free    int // that a disk has little space left, or all of it again
+	kill, cut     int // that the process ends so
+	stop          int
+	jump          int // of the clock
+	loss          int // of a link
+	checkpoint    int
+	damage        int // at each start: that copies of the disks are damaged
+	refused       int // of operations: that they cannot be
+	near          int // that an amount is near the greatest
+	status, again int // that a caller asks for an answer once more
+	lateAcks      int // that a device keeps its acknowledgement of a reply for later
+	cleanStart    int
+	impatient     int // that a device of MQTT 3 delivers again on the same connection
+	pause         int // that time that passes is long
+	weightDisk    int // how willingly the disks work, against all else
+	weightNet     int // the same of the network
+}
+
+// draw draws a run. Each kind of thing is there in some of them.
+func (w *world) draw() {
+	r := w.random
+	some := func(odds, least, most int) int { // with odds of one to so many
+		if r.IntN(odds) > 0 {
+			return 0
+		}
+		return least + r.IntN(most-least+1)
+	}
+	c := &w.chances
+	*c = chances{
+		create: r.IntN(6) > 0, segment: pick[int64](r, 1024, 2048, 4096, 16384), snapshotEvery: pick(r, 3, 8, 30, 1000),
+		ahead: pick[int64](r, 512, 1024, 4096, 16384), accounts: 1 + r.IntN(5), ids: 1 + r.IntN(8), steps: 60 + r.IntN(240),
+		callers: r.IntN(4), eio: some(4, 1, 12), nospace: some(5, 1, 12), fill: some(6, 1, 10), free: 100, sticky: some(2, 500, 1000),
+		kill: some(2, 1, 12), cut: some(2, 1, 14), stop: some(3, 1, 8), jump: some(3, 5, 30), loss: some(2, 2, 40),
+		checkpoint: some(3, 5, 60), damage: some(5, 300, 1000), refused: some(2, 20, 200), near: some(4, 50, 500),
+		status: some(2, 50, 300), again: some(2, 50, 300), lateAcks: some(2, 100, 800), cleanStart: some(4, 50, 300),
+		impatient: some(4, 20, 100), pause: some(3, 20, 200), weightDisk: 1 + r.IntN(30), weightNet: 1 + r.IntN(20),
+	}
+	if r.IntN(4) > 0 {
+		c.devices = 1 + r.IntN(3)
+	}
+	if c.devices == 0 && c.callers == 0 {
+		c.callers = 2
+	}
+	if r.IntN(4) == 0 {
+		c.investment = bank.Investment{
+			Enabled: true, FirstAfter: pick(r, 50*time.Millisecond, time.Second), Every: pick(r, 300*time.Millisecond, time.Minute),
+			Hold: pick(r, 0, 40*time.Millisecond), Rate: pick(r, "0.10", "0.005", "1"),
+		}
+	}
+}
+
+func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
+
+// chance is true so many times out of a thousand.
+func (w *world) chance(perMille int) bool { return perMille > 0 && w.random.IntN(1000) < perMille }
+
+// principals are who asks.
+var principals = []string{bank.AnonymousPrincipal, "ana", "bia"}
+
+// account draws one of few, so that operations meet.
+func (w *world) account() bank.Account {
+	return bank.Account('a' + rune(w.random.IntN(w.chances.accounts)))
+}
+
+// operation draws what a principal asks, with an id or without.
+func (w *world) operation(principal string) bank.Operation {
+	r := w.random
+	op := bank.Operation{Principal: principal, Account: w.account()}
+	switch r.IntN(12) {
+	case 0, 1:
+		op.Kind = bank.KindBalance
+	case 2, 3, 4, 5:
+		op.Kind = bank.KindDeposit
+	case 6, 7:
+		op.Kind = bank.KindWithdraw
+	case 8, 9, 10:
+		op.Kind, op.To = bank.KindTransfer, w.account()
+	default:
+		op.Kind = bank.KindOpen
+	}
+	if op.Kind.Moves() {
+		op.Amount = bank.Amount(1 + r.IntN(300))
+		if w.chance(w.chances.near) {
+			op.Amount = bank.MaxAmount - bank.Amount(r.IntN(300))
+		}
+	}
+	switch r.IntN(8) {
+	case 0, 1:
+	case 2:
+		op.ID = fmt.Sprint(r.IntN(w.chances.ids)) // which may stand for something else, or be another principal's
+	default:
+		w.ids++
+		op.ID = fmt.Sprint("id-", w.ids)
+	}
+	if w.chance(w.chances.refused) {
+		w.spoil(&op)
+	}
+	return op
+}
+
+// spoil makes of an operation one that cannot be.
+func (w *world) spoil(op *bank.Operation) {
+	switch w.random.IntN(4) {
+	case 0:
+		op.Account = pick(w.random, bank.CashAccount, "", "é", bank.YieldAccount)
+	case 1:
+		op.Kind, op.To, op.Amount = bank.KindTransfer, bank.CashAccount, 1
+	case 2:
+		op.Kind, op.Amount, op.To = bank.KindDeposit, pick[bank.Amount](w.random, 0, bank.MaxAmount+1, 1<<62), ""
+	default:
+		op.ID = "no\x01id"
+	}
+}
+
+// period draws how long time passes.
+func (w *world) period() time.Duration {
+	if w.ending {
+		return 20 * time.Millisecond
+	}
+	if w.chance(w.chances.pause) {
+		return pick(w.random, time.Second, 3*time.Second, 90*time.Second)
+	}
+	return pick(w.random, time.Millisecond, 5*time.Millisecond, 25*time.Millisecond, 120*time.Millisecond, 400*time.Millisecond)
+}

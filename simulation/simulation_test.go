@@ -1,0 +1,140 @@
+package simulation
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// seedsAtOnce is how many seeds go test runs; SIMULATION_SEEDS changes it, and SIMULATION_SEED=n runs that one alone and
+// tells all of it.
+const seedsAtOnce = 300
+
+// stuckAfter is how long a seed may take, in real time, before it is taken for stuck.
+const stuckAfter = 60 * time.Second
+
+// TestSimulation runs many worlds, each drawn from a seed of its own, and holds the gateway against its promises.
+func TestSimulation(t *testing.T) {
+	if text := os.Getenv("SIMULATION_SEED"); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := play(t, seed)
+		t.Logf("%+v\n%s%+v", w.chances, w.trace.last(len(w.trace.lines)), w.figures)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	count, first := uint64(seedsAtOnce), uint64(1)
+	if text := os.Getenv("SIMULATION_SEEDS"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count = n
+	}
+	if text := os.Getenv("SIMULATION_FIRST"); text != "" {
+		first, _ = strconv.ParseUint(text, 10, 64)
+	}
+	began := time.Now()
+	total, failures := playAll(t, first, count)
+	took := time.Since(began)
+	t.Logf("%d seeds from %d, %d failures, %v, %.0f seeds/s\n%v", count, first, failures, took.Round(time.Millisecond),
+		float64(count)/took.Seconds(), total)
+}
+
+// mostFailures is how many seeds may fail before the rest are left out.
+const mostFailures = 10
+
+// playAll runs count seeds on all processors.
+func playAll(t *testing.T, first, count uint64) (total figures, failures int) {
+	var next, failed atomic.Uint64
+	var mu sync.Mutex // guards total
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			var sum figures
+			for n := next.Add(1); n <= count && failed.Load() < mostFailures; n = next.Add(1) {
+				seed := first + n - 1
+				w, err := play(t, seed)
+				if err != nil {
+					failed.Add(1)
+					t.Errorf("seed %d: %v\n%sagain: SIMULATION_SEED=%d go test -run TestSimulation -v ./simulation", seed, err,
+						w.trace.last(40), seed)
+				}
+				sum.add(&w.figures)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			total.add(&sum)
+		})
+	}
+	all.Wait()
+	return total, int(failed.Load())
+}
+
+// play runs one world in a bubble of its own.
+func play(t *testing.T, seed uint64) (w *world, err error) {
+	stuck := time.AfterFunc(stuckAfter, func() {
+		stacks := make([]byte, 1<<20)
+		fmt.Fprintf(os.Stderr, "seed %d is stuck:\n%s", seed, stacks[:runtime.Stack(stacks, true)])
+		os.Exit(1)
+	})
+	defer stuck.Stop()
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("%v", fault)
+		}
+	}()
+	synctest.Test(t, func(*testing.T) {
+		w = newWorld(seed)
+		err = w.run()
+	})
+	return w, err
+}
+
+// TestASeedIsOneRun runs seeds twice, beside others: the same happens, in the same order.
+func TestASeedIsOneRun(t *testing.T) {
+	const seeds = 100
+	var sums [2][seeds]uint64
+	var all sync.WaitGroup
+	for again := range sums {
+		all.Go(func() {
+			for seed := range uint64(seeds) {
+				w, err := play(t, 1_000_000+seed)
+				if err != nil {
+					t.Errorf("seed %d: %v", seed, err)
+				}
+				sums[again][seed] = w.trace.sum
+			}
+		})
+	}
+	all.Wait()
+	for seed := range sums[0] {
+		if sums[0][seed] != sums[1][seed] {
+			t.Errorf("seed %d was two runs", 1_000_000+seed)
+		}
+	}
+}
+
+// add adds up what happened in runs.
+func (f *figures) add(g *figures) {
+	for i, sum := range f.all() {
+		*sum += *g.all()[i]
+	}
+}
+
+func (f *figures) all() []*int64 {
+	return []*int64{
+		&f.operations, &f.yields, &f.adopted, &f.checkpoints, &f.starts, &f.refusedStarts, &f.kills, &f.cuts, &f.stops, &f.damages,
+		&f.eio, &f.nospace, &f.fills, &f.jumps, &f.drops, &f.redeliveries,
+	}
+}

@@ -1,0 +1,293 @@
+package simulation
+
+import (
+	"syscall"
+	"time"
+
+	"gateway/disk/disktest"
+)
+
+// choice is something that could happen next.
+type choice struct {
+	weight int
+	kind   kindOfStep
+	which  int
+}
+
+type kindOfStep uint8
+
+const (
+	stepRelease kindOfStep = iota
+	stepArrive
+	stepReceive
+	stepSever
+	stepDevice
+	stepCaller
+	stepRecord
+	stepCheckpoint
+	stepTime
+	stepStart
+	stepStop
+)
+
+// step lets one thing happen.
+func (w *world) step() {
+	if !w.ending && w.strike() {
+		return
+	}
+	w.gather()
+	total := 0
+	for _, c := range w.choices {
+		total += c.weight
+	}
+	at := w.random.IntN(total)
+	for _, c := range w.choices {
+		if at -= c.weight; at < 0 {
+			w.do(c)
+			return
+		}
+	}
+}
+
+// strike lets one of the things happen that nobody asks for, if it is time.
+func (w *world) strike() bool {
+	c, p := &w.chances, w.process
+	switch {
+	case w.chance(c.jump):
+		w.jump()
+	case w.chance(c.fill):
+		w.fill()
+	case p == nil:
+		return false
+	case w.chance(c.kill):
+		w.figures.kills++
+		w.die(false)
+	case w.chance(c.cut):
+		w.figures.cuts++
+		w.die(true)
+	case p.phase == serving && w.chance(c.stop):
+		w.figures.stops++
+		p.stop()
+	default:
+		return false
+	}
+	return true
+}
+
+func (w *world) could(kind kindOfStep, which, weight int) {
+	if weight > 0 {
+		w.choices = append(w.choices, choice{weight, kind, which})
+	}
+}
+
+// gather lists what could happen next, in an order that follows from the run alone.
+func (w *world) gather() {
+	w.choices = w.choices[:0]
+	for i, held := range w.gate.held() {
+		if at := held.at.where; at == atCheckpoint || at == atClose {
+			if w.process.shelf.pending() > 0 {
+				continue
+			}
+		}
+		w.could(stepRelease, i, 10*w.chances.weightDisk)
+	}
+	for i, wire := range w.wires {
+		if l := wire.link; !l.left {
+			w.could(stepArrive, i, min(len(l.outgoing), 1)*10*w.chances.weightNet)
+			w.could(stepReceive, i, min(len(l.incoming), 1)*10*w.chances.weightNet)
+		} else {
+			w.could(stepSever, i, 10)
+		}
+	}
+	if w.mayPass() {
+		w.could(stepTime, 0, 20)
+	}
+	if w.process == nil {
+		w.could(stepStart, 0, 200)
+		return
+	}
+	w.gatherServing(w.process)
+}
+
+func (w *world) gatherServing(p *process) {
+	if p.shelf != nil && p.shelf.pending() > 0 {
+		w.could(stepRecord, 0, 200)
+	}
+	if p.phase != serving {
+		return
+	}
+	if p.failed() {
+		w.could(stepStop, 0, 50)
+	}
+	for i, d := range w.devices {
+		if !w.ending || d.link == nil || len(d.acks) > 0 {
+			w.could(stepDevice, i, 100)
+		}
+	}
+	for i, caller := range w.callers {
+		if caller.waits == nil && (!w.ending || len(caller.unknown) > 0) {
+			w.could(stepCaller, i, 100)
+		}
+	}
+	if p.shelf != nil && !w.ending {
+		w.could(stepCheckpoint, 0, w.chances.checkpoint)
+	}
+}
+
+// mayPass reports whether time may pass: in a run with yields not while the committer is at work, since a period that falls
+// due meanwhile and an operation that has come are picked by the runtime.
+func (w *world) mayPass() bool {
+	if !w.chances.investment.Enabled {
+		return true
+	}
+	for _, held := range w.gate.held() {
+		if at := held.at.where; at == atCommit || at == atAnswer || at == atJournal {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *world) do(c choice) {
+	switch c.kind {
+	case stepRelease:
+		w.release(w.gate.held()[c.which])
+	case stepArrive:
+		w.arrive(w.wires[c.which])
+	case stepReceive:
+		w.receive(w.wires[c.which])
+	case stepSever:
+		w.trace.add(line{what: "sever", n: int64(w.wires[c.which].link.serial)})
+		w.wires[c.which].link.end()
+	case stepDevice:
+		w.devices[c.which].act()
+	case stepCaller:
+		w.callers[c.which].act()
+	case stepRecord:
+		w.trace.add(line{what: "hand over"})
+		w.process.shelf.handOver()
+	case stepCheckpoint:
+		w.process.shelf.want()
+	case stepTime:
+		w.pass(w.period())
+	case stepStart:
+		w.begin()
+	case stepStop:
+		w.process.stop()
+	}
+}
+
+// release lets one who waits go on, or fails what he was about to do.
+func (w *world) release(held *waiter) {
+	w.trace.add(line{what: held.at.where, op: held.at.op})
+	var err error
+	if at := held.at.where; at == atJournal || at == atSessions {
+		err = w.fault()
+	}
+	w.gate.release(held, err)
+}
+
+// fault draws whether an operation on a disk fails, and how.
+func (w *world) fault() error {
+	err := w.failing
+	switch {
+	case w.ending:
+		return nil
+	case err != nil:
+	case w.chance(w.chances.eio):
+		err = syscall.EIO
+	case w.chance(w.chances.nospace):
+		err = syscall.ENOSPC
+	default:
+		return nil
+	}
+	if err == syscall.EIO {
+		w.figures.eio++
+	} else {
+		w.figures.nospace++
+		w.lacksSpace = true
+	}
+	if w.chance(w.chances.sticky) {
+		w.failing = err
+	}
+	w.trace.add(line{what: err.Error()})
+	return err
+}
+
+// arrive delivers a packet of a device's, or a part of one.
+func (w *world) arrive(wire wired) {
+	first := &wire.link.outgoing[0]
+	n := len(first.bytes) - first.from
+	if !w.ending && n > 1 && w.random.IntN(8) == 0 {
+		n = 1 + w.random.IntN(n-1)
+	}
+	w.trace.add(line{what: "arrive", who: wire.device.id, n: int64(n)})
+	wire.link.arrive(n)
+}
+
+// receive delivers a packet to a device.
+func (w *world) receive(wire wired) {
+	p := wire.link.incoming[0]
+	wire.link.incoming = wire.link.incoming[1:]
+	wire.device.hear(&p)
+}
+
+// pass lets time pass.
+func (w *world) pass(d time.Duration) {
+	w.trace.add(line{what: "time", n: int64(d)})
+	timer := time.NewTimer(d)
+	<-timer.C
+}
+
+// jump sets the wall clock, but not the timers.
+func (w *world) jump() {
+	w.figures.jumps++
+	by := pick(w.random, time.Millisecond, time.Second, time.Hour, 365*24*time.Hour)
+	if w.random.IntN(2) == 0 {
+		by = -by
+	}
+	w.trace.add(line{what: "jump", n: int64(by)})
+	w.offset.Add(int64(by))
+}
+
+// die ends the process without a word.
+func (w *world) die(cut bool) {
+	w.trace.add(line{what: "die", n: int64(len(w.book.facts))})
+	w.kill(cut)
+	w.failing = nil
+	w.unanswered.Store(0)
+	w.torn = cut
+}
+
+// begin starts a process, after it may have been seen what happens to damaged disks.
+func (w *world) begin() {
+	w.trace.add(line{what: "start"})
+	if !w.ending && w.chance(w.chances.damage) {
+		w.fail1(w.checkDamage())
+	}
+	w.start()
+}
+
+// fill leaves a disk little space, or gives all of it back.
+func (w *world) fill() {
+	d := pick(w.random, w.journal, w.sessions)
+	w.figures.fills++
+	if w.random.IntN(2) == 0 {
+		w.trace.add(line{what: "free"})
+		d.Limit(roomy)
+		return
+	}
+	w.lacksSpace = true
+	used := bytesOn(d)
+	limit := used + used/10 + int64(w.random.IntN(64<<10))
+	w.trace.add(line{what: "fill", n: limit})
+	d.Limit(limit)
+}
+
+// roomy is more than any run needs, in bytes.
+const roomy = 1 << 40
+
+func bytesOn(d *disktest.Disk) int64 {
+	free, total, _ := d.Space() // which does not fail here
+	return total - free
+}
