@@ -178,8 +178,8 @@ func (d *Disk) Cut(random *rand.Rand) {
 	d.seen = cutDirectory(d.durable, d.changes, random)
 	d.changes = nil
 	settled := map[*inode]bool{}
-	for _, file := range d.seen {
-		if !settled[file] {
+	for _, name := range slices.Sorted(maps.Keys(d.seen)) { // or what is drawn would depend on the map
+		if file := d.seen[name]; !settled[file] {
 			settled[file] = true
 			file.disk = cutFile(file, random)
 			file.seen, file.shared, file.pending = file.disk, true, nil
