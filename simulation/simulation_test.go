@@ -104,23 +104,25 @@ func play(t *testing.T, seed uint64) (w *world, err error) {
 // TestASeedIsOneRun runs seeds twice, beside others: the same happens, in the same order.
 func TestASeedIsOneRun(t *testing.T) {
 	const seeds = 100
-	var sums [2][seeds]uint64
+	var traces [2][seeds]trace
 	var all sync.WaitGroup
-	for again := range sums {
+	for again := range traces {
 		all.Go(func() {
 			for seed := range uint64(seeds) {
 				w, err := play(t, 1_000_000+seed)
 				if err != nil {
 					t.Errorf("seed %d: %v", seed, err)
 				}
-				sums[again][seed] = w.trace.sum
+				traces[again][seed] = w.trace
 			}
 		})
 	}
 	all.Wait()
-	for seed := range sums[0] {
-		if sums[0][seed] != sums[1][seed] {
-			t.Errorf("seed %d was two runs", 1_000_000+seed)
+	for seed := range seeds {
+		one, other := &traces[0][seed], &traces[1][seed]
+		if one.sum != other.sum {
+			at := one.parts(other)
+			t.Errorf("seed %d was two runs:\n%s%s", 1_000_000+seed, one.around(at), other.around(at))
 		}
 	}
 }

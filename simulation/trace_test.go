@@ -45,11 +45,26 @@ func (t *trace) add(l line) {
 }
 
 // last tells the last n lines.
-func (t *trace) last(n int) string {
-	from := max(0, len(t.lines)-n)
+func (t *trace) last(n int) string { return t.tell(max(0, len(t.lines)-n), len(t.lines)) }
+
+// around tells what happened around a line.
+func (t *trace) around(at int) string { return t.tell(max(0, at-10), min(at+5, len(t.lines))) }
+
+func (t *trace) tell(from, to int) string {
 	var b strings.Builder
-	for i, l := range t.lines[from:] {
-		fmt.Fprintf(&b, "%5d  %v\n", from+i, l)
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&b, "%5d  %v\n", i, t.lines[i])
 	}
 	return b.String()
+}
+
+// parts returns the first line in which two traces are not the same.
+func (t *trace) parts(other *trace) int {
+	n := min(len(t.lines), len(other.lines))
+	for i := range n {
+		if t.lines[i] != other.lines[i] {
+			return i
+		}
+	}
+	return n
 }
