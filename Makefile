@@ -3,9 +3,9 @@ GO ?= go
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 1
 
-.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-storage soak idle attack legacy bugbank mutants
+.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-storage soak idle attack legacy bugbank mutants simulate
 
-check: fmt vet lint race powercut fuzz
+check: fmt vet lint race powercut simulate fuzz
 
 fmt:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -26,6 +26,13 @@ race:
 # powercut is the journal's 100,000 power cuts, of which the race detector has time for a few only.
 powercut:
 	$(GO) test -count=1 -run TestPowerCutAtEveryOperation ./bank/journal
+
+# simulate runs the gateway in SEEDS worlds, beginning with the seed FIRST, and prints what happened in them. A world that breaks
+# a promise prints the command that plays it again.
+SEEDS ?= 10000
+FIRST ?= 1
+simulate:
+	GOGC=400 SIMULATION_SEEDS=$(SEEDS) SIMULATION_FIRST=$(FIRST) $(GO) test -count=1 -timeout 0 -run '^TestSimulation$$' -v ./simulation
 
 # fuzz runs every fuzz target for FUZZTIME each.
 fuzz:

@@ -84,6 +84,7 @@ var arrows = map[string][]string{
 	"config":           {},
 	"seldom":           {},
 	"gate":             {},
+	"simulation":       {}, // its tests know everyone
 	"certs":            {},
 	"certs/certstest":  {},
 	"bugbank":          {},

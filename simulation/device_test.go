@@ -286,18 +286,19 @@ func (d *device) recognize(p *packet, answer *wire.Answer) *asked {
 	if answer.ID == "" {
 		return nil
 	}
-	ours := false
-	for i := len(b.asked) - 1; i >= 0; i-- {
-		if a := b.asked[i]; a.device == d && a.op.ID == answer.ID {
-			if ours = true; a.says(answer) {
-				return a
+	var known *asked
+	ours := false // an operation's id is in its reply, whatever that says
+	for _, a := range b.asked {
+		if a.device == d && a.op.ID == answer.ID {
+			if ours = true; a.says(answer) && (known == nil || known.replies > 0) {
+				known = a
 			}
 		}
 	}
-	if !ours { // the id of an operation is in its reply whatever that says
+	if !ours {
 		d.w.fail("I9: %s was sent the reply to %q, which it never asked", d.id, answer.ID)
 	}
-	return nil
+	return known
 }
 
 // act does something new: it publishes, or delivers again, or acknowledges.
@@ -314,6 +315,7 @@ func (d *device) act() {
 		return
 	case w.chance(w.chances.loss):
 		d.note("drop", 0, 0)
+		w.figures.drops++
 		d.lose()
 		return
 	}

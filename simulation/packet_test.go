@@ -37,7 +37,6 @@ type packet struct {
 	tag     int // the correlation data; 0: none
 }
 
-func (p *packet) dup() bool { return p.flags&8 != 0 }
 func (p *packet) qos() byte { return p.flags >> 1 & 3 }
 
 func text(dst []byte, s string) []byte {

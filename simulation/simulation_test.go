@@ -47,7 +47,7 @@ func TestSimulation(t *testing.T) {
 	began := time.Now()
 	total, failures := playAll(t, first, count)
 	took := time.Since(began)
-	t.Logf("%d seeds from %d, %d failures, %v, %.0f seeds/s\n%v", count, first, failures, took.Round(time.Millisecond),
+	t.Logf("%d seeds from %d, %d failures, %v, %.0f seeds/s\n%+v", count, first, failures, took.Round(time.Millisecond),
 		float64(count)/took.Seconds(), total)
 }
 
