@@ -349,13 +349,17 @@ func (d *device) publish(a *asked) {
 	if d.w.chances.impatient > 0 { // who is acknowledged twice cannot tell which of two operations is meant
 		d.lastID = n.id
 	}
+	if garbled := d.w.chance(d.w.chances.refused); garbled {
+		n.payload = n.payload[:len(n.payload)-3]
+		a.refused = true
+	}
 	d.note("publish", int(n.qos), a.tag)
 	d.send(n.bytes(d.level))
 	if n.qos == 0 {
 		return
 	}
 	d.exchanges = append(d.exchanges, &exchange{note: n, asked: a})
-	a.owed = a.owed || !d.passing()
+	a.owed = a.owed || !d.passing() && !a.refused
 }
 
 func (d *device) encode(op *bank.Operation) []byte {

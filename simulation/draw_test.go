@@ -18,6 +18,7 @@ type chances struct {
 	accounts      int
 	ids           int // how many ids a principal chooses from, besides new ones
 	steps         int
+	batch         int
 	devices       int
 	callers       int
 
@@ -55,7 +56,7 @@ func (w *world) draw() {
 	*c = chances{
 		create: r.IntN(6) > 0, segment: pick[int64](r, 1024, 2048, 4096, 16384), snapshotEvery: pick(r, 3, 8, 30, 1000),
 		ahead: pick[int64](r, 512, 1024, 4096, 16384), accounts: 1 + r.IntN(5), ids: 1 + r.IntN(8), steps: 60 + r.IntN(240),
-		callers: r.IntN(4), eio: some(4, 1, 12), nospace: some(5, 1, 12), fill: some(6, 1, 10), free: 100, sticky: some(2, 500, 1000),
+		callers: r.IntN(4), batch: pick(r, 0, 0, 1, 3), eio: some(4, 1, 12), nospace: some(5, 1, 12), fill: some(6, 1, 10), free: 100, sticky: some(2, 500, 1000),
 		kill: some(2, 1, 12), cut: some(2, 1, 14), stop: some(3, 1, 8), jump: some(3, 5, 30), loss: some(2, 2, 40),
 		checkpoint: some(3, 5, 60), damage: some(5, 300, 1000), refused: some(2, 20, 200), near: some(4, 50, 500),
 		status: some(2, 50, 300), again: some(2, 50, 300), lateAcks: some(2, 100, 800), cleanStart: some(4, 50, 300),

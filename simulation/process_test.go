@@ -113,7 +113,9 @@ func (p *process) open() error {
 	if p.found, err = history(engine); err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
-	p.banco = bank.New(&seam{engine, p}, bank.Options{Investment: w.chances.investment, Now: w.now})
+	p.banco = bank.New(&seam{engine, p}, bank.Options{
+		Batch: w.chances.batch, Investment: w.chances.investment, Now: w.now,
+	})
 	if len(w.devices) == 0 {
 		return nil
 	}

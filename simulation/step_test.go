@@ -239,13 +239,17 @@ func (w *world) pass(d time.Duration) {
 	<-timer.C
 }
 
-// jump sets the wall clock, but not the timers.
+// jump sets the wall clock, but not the timers. While yields are paid it does not set it forward by a period: all that were
+// missed would be due at once, beside the operations that wait.
 func (w *world) jump() {
-	w.figures.jumps++
 	by := pick(w.random, time.Millisecond, time.Second, time.Hour, 365*24*time.Hour)
 	if w.random.IntN(2) == 0 {
 		by = -by
 	}
+	if habit := &w.chances.investment; habit.Enabled && w.process != nil && by > habit.Every/2 {
+		by = time.Millisecond
+	}
+	w.figures.jumps++
 	w.trace.add(line{what: "jump", n: int64(by)})
 	w.offset.Add(int64(by))
 }
