@@ -34,6 +34,7 @@ type exchange struct {
 	// What was answered.
 	judged   bool // reply is the answer, which is being made durable
 	answered bool // and may be told
+	unknown  bool // a write has failed, and only a restart knows whether reply is true
 	reply    bank.Reply
 	acked    uint64 // the session's clock when it was last acknowledged
 
@@ -95,6 +96,16 @@ func reasonFor(code bank.Code, level byte) reason {
 		return implementationError
 	}
 	return success
+}
+
+// reason returns the reason that acknowledges x. One that says no gives a packet id of QoS 2 back, and a restart that finds
+// the operation done after all would take the next one of that id for it: so of an operation that nobody knows about, in a
+// session that a restart knows, the reply alone says so.
+func (x *exchange) reason() reason {
+	if x.unknown && x.qos == 2 && x.kept {
+		return success
+	}
+	return reasonFor(x.reply.Code, x.level)
 }
 
 // line is a list of exchanges in order. The zero value is empty.

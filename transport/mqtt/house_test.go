@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"runtime"
@@ -38,7 +39,11 @@ type heldEngine struct {
 	durable atomic.Int64 // entries
 	entered chan int     // sizes of batches, when someone listens
 	untold  func()       // called when a batch is durable and nobody was told, when it is not nil
+	lost    atomic.Bool  // a batch is written, and nobody knows
 }
+
+// errLost is what a heldEngine fails with when it is lost.
+var errLost = errors.New("the sync has failed")
 
 func (e *heldEngine) Commit(ctx context.Context, ops []bank.Operation, replies []bank.Reply) error {
 	e.mu.Lock()
@@ -59,6 +64,10 @@ func (e *heldEngine) Commit(ctx context.Context, ops []bank.Operation, replies [
 	e.mu.Unlock()
 	if untold != nil {
 		untold()
+	}
+
+	if e.lost.Load() {
+		return errLost
 	}
 	return err
 }
@@ -168,7 +177,7 @@ func (h *house) run(listeners []mqtt.Listener) (stop func() error) {
 	serving, stopServer := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := h.banco.Run(banking); err != nil {
+		if err := h.banco.Run(banking); err != nil && !errors.Is(err, errLost) {
 			h.t.Errorf("bank: %v", err)
 		}
 	})

@@ -41,6 +41,33 @@ func TestQoS2IsDoneOnceAcrossAKill(t *testing.T) {
 	}
 }
 
+// An engine that fails may have written what it could not sync. PUBREC must not give the packet id back, or the next operation
+// of that id is acknowledged after the restart and never done. The simulation found it.
+func TestAQoS2OperationOfUnknownOutcomeKeepsItsPacketID(t *testing.T) {
+	for _, level := range []byte{3, 4, 5} {
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			h := keep(t, nil)
+			p := listening(t, h.address, keeps(level, "c"))
+			h.engine.lost.Store(true)
+			p.publish(note{qos: 2, id: 7, payload: deposit("1", 20)})
+			p.ack(tPubrec, 7, 0)
+			if a, _ := p.reply(1); a.Code != "unavailable" {
+				t.Errorf("%+v", a)
+			}
+			h.engine.lost.Store(false)
+			h = h.killed()
+			p, _ = enter(t, h.address, keeps(level, "c"))
+			p.pubrel(7)
+			p.acked(tPubcomp, 7)
+			p.publish(note{qos: 2, id: 7, payload: deposit("1", 1)})
+			p.acked(tPubrec, 7)
+			if h.entries() != 2 {
+				t.Errorf("%d entries", h.entries())
+			}
+		})
+	}
+}
+
 // acked reads until the success of that packet comes, and acknowledges the replies on the way.
 func (p *peer) acked(kind byte, id uint16) {
 	p.t.Helper()

@@ -161,7 +161,7 @@ func (x *exchange) stored(err error) {
 	s := x.session
 	s.mu.Lock()
 	if err != nil && !errors.Is(err, ErrNoSpace) {
-		x.reply = bank.Reply{Code: bank.Unavailable, Kind: x.reply.Kind, ID: x.reply.ID}
+		x.reply, x.unknown = bank.Reply{Code: bank.Unavailable, Kind: x.reply.Kind, ID: x.reply.ID}, true
 	}
 	x.answered = true
 	s.settleLocked()
@@ -219,7 +219,7 @@ func (s *session) acknowledgeAgainLocked(x *exchange) {
 func (x *exchange) done(reply bank.Reply, err error) {
 	s := x.session
 	s.mu.Lock()
-	x.reply = reply
+	x.reply, x.unknown = reply, err != nil
 	s.answerLocked(x, reply.Recorded || err != nil)
 	c := s.conn
 	s.mu.Unlock()
@@ -251,7 +251,7 @@ func (s *session) withdraw(x *exchange) {
 func (s *session) settleLocked() {
 	for x := s.pending.first; x != nil && x.answered; x = s.pending.first {
 		s.pending.remove(x)
-		why := reasonFor(x.reply.Code, x.level)
+		why := x.reason()
 		here := s.conn != nil && x.from == s.conn.serial
 		if here {
 			x.acked = s.tickLocked()
