@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// seedsAtOnce is how many seeds go test runs; SIMULATION_SEEDS changes it, and SIMULATION_SEED=n runs that one alone and
-// tells all of it.
+// seedsAtOnce is how many seeds go test runs, and a tenth of it under the race detector; SIMULATION_SEEDS changes it, and
+// SIMULATION_FIRST the first of them. SIMULATION_SEED=n runs that one alone and tells all of it.
 const seedsAtOnce = 300
 
 // stuckAfter is how long a seed may take, in real time, before it is taken for stuck.
@@ -21,11 +21,7 @@ const stuckAfter = 60 * time.Second
 
 // TestSimulation runs many worlds, each drawn from a seed of its own, and holds the gateway against its promises.
 func TestSimulation(t *testing.T) {
-	if text := os.Getenv("SIMULATION_SEED"); text != "" {
-		seed, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
+	if seed := setting(t, "SIMULATION_SEED", 0); seed > 0 {
 		w, err := play(t, seed)
 		t.Logf("%+v\n%s%+v", w.chances, w.trace.last(len(w.trace.lines)), w.figures)
 		if err != nil {
@@ -33,22 +29,29 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
-	count, first := uint64(seedsAtOnce), uint64(1)
-	if text := os.Getenv("SIMULATION_SEEDS"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		count = n
+	usual := uint64(seedsAtOnce)
+	if raceDetector {
+		usual /= 10
 	}
-	if text := os.Getenv("SIMULATION_FIRST"); text != "" {
-		first, _ = strconv.ParseUint(text, 10, 64)
-	}
+	count, first := setting(t, "SIMULATION_SEEDS", usual), setting(t, "SIMULATION_FIRST", 1)
 	began := time.Now()
 	total, failures := playAll(t, first, count)
 	took := time.Since(began)
 	t.Logf("%d seeds from %d, %d failures, %v, %.0f seeds/s\n%+v", count, first, failures, took.Round(time.Millisecond),
 		float64(count)/took.Seconds(), total)
+}
+
+// setting reads a number from the environment, or takes the usual one.
+func setting(t *testing.T, name string, usual uint64) uint64 {
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
 
 // mostFailures is how many seeds may fail before the rest are left out.
@@ -103,17 +106,20 @@ func play(t *testing.T, seed uint64) (w *world, err error) {
 
 // TestASeedIsOneRun runs seeds twice, beside others: the same happens, in the same order.
 func TestASeedIsOneRun(t *testing.T) {
-	const seeds = 100
-	var traces [2][seeds]trace
+	seeds := uint64(100)
+	if raceDetector {
+		seeds /= 10
+	}
+	var traces [2][]trace
 	var all sync.WaitGroup
 	for again := range traces {
 		all.Go(func() {
-			for seed := range uint64(seeds) {
+			for seed := range seeds {
 				w, err := play(t, 1_000_000+seed)
 				if err != nil {
 					t.Errorf("seed %d: %v", seed, err)
 				}
-				traces[again][seed] = w.trace
+				traces[again] = append(traces[again], w.trace)
 			}
 		})
 	}
