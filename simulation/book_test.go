@@ -40,7 +40,7 @@ type asked struct {
 	replies   int          // that the device has heard
 	owed      bool         // a reply must come, if it was decided
 	abandoned bool         // the session in which it came is no more
-	refused   bool         // the bank once did not take it
+	refused   bool         // the bank once did not take it, or does not know what became of it
 	entry     uint64       // its seq; 0: none is known
 }
 
@@ -80,7 +80,8 @@ func (b *book) accepted(op *bank.Operation) {
 	}
 }
 
-// refuses notes that it has not.
+// refuses notes that it has not, or that nobody knows what became of one: it is acknowledged, now or after a restart, and the
+// reply says so.
 func (b *book) refuses(op *bank.Operation) {
 	if a := b.find(op.Memo); a != nil {
 		a.refused = true

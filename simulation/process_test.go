@@ -325,6 +325,9 @@ func (p *process) submit(ctx context.Context, op bank.Operation, done func(bank.
 			w.fail("I11: an operation was answered twice: %+v", op)
 		}
 		w.unanswered.Add(-1)
+		if err != nil {
+			w.book.refuses(&op)
+		}
 		done(reply, err)
 	})
 	if err != nil {
