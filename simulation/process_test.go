@@ -40,6 +40,7 @@ type process struct {
 	endErr     error
 	committing bool // the engine has a batch
 	broken     bool // the engine has failed
+	dead       bool // nobody hears anything of it any more
 }
 
 type phase uint8
@@ -243,6 +244,7 @@ func (p *process) closeStorage() error {
 // kill ends the process at once. With cut the power fails.
 func (w *world) kill(cut bool) {
 	p := w.process
+	p.dead = true
 	if cut {
 		w.journal.Cut(w.random)
 		w.sessions.Cut(w.random)
@@ -325,7 +327,7 @@ func (p *process) submit(ctx context.Context, op bank.Operation, done func(bank.
 			w.fail("I11: an operation was answered twice: %+v", op)
 		}
 		w.unanswered.Add(-1)
-		if err != nil {
+		if err != nil && !p.dead {
 			w.book.refuses(&op)
 		}
 		done(reply, err)
