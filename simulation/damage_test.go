@@ -34,7 +34,7 @@ func (w *world) checkDamage() error {
 func (w *world) spoilt(d *disktest.Disk, blocks bool) (copied *disktest.Disk, name string) {
 	r := w.random
 	copied = d.Fork(w.seed)
-	copied.Limit(roomy) // want of space is no damage
+	copied.Limit(roomy)       // want of space is no damage
 	names, _ := copied.List() // which does not fail here
 	if len(names) == 0 {
 		return nil, ""
