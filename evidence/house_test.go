@@ -64,6 +64,7 @@ func (h *house) open() (err error) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	h.engine, err = journal.Open("", journal.Options{
 		Rules: bank.Rules{CreateAccounts: true}, Decimals: 2, FS: h.fsys, Now: func() time.Time { return now }, Inline: true,
+		SegmentBytes: 64 << 10,
 	})
 	if err != nil {
 		return err

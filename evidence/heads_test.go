@@ -1,0 +1,368 @@
+package evidence_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gateway/disk/disktest"
+	"gateway/evidence"
+)
+
+// never is longer than any test.
+const never = time.Hour
+
+// Heads come with the time and with the entries, never without new ones, and at a stop.
+func TestWhenHeadsAreMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := disktest.New(1)
+		h := build(t, d, evidence.Options{Every: 10 * time.Second, EveryEntries: 100})
+		is := func(heads int, seq uint64) {
+			t.Helper()
+			synctest.Wait()
+			if got := h.heads.Made(); got != uint64(heads) || h.heads.Newest().Seq != seq {
+				t.Fatalf("%d heads, the last of %d; want %d, %d", got, h.heads.Newest().Seq, heads, seq)
+			}
+		}
+		is(0, 0)
+		<-time.After(time.Minute)
+		is(0, 0)
+		h.deposit(3)
+		is(0, 0)
+		<-time.After(10 * time.Second)
+		is(1, 3)
+		<-time.After(time.Minute)
+		is(1, 3)
+		h.deposit(100)
+		is(2, 103)
+		h.deposit(99)
+		is(2, 103)
+		h.stop()
+		is(3, 202)
+		if n := h.sound(d); n != 3 {
+			t.Errorf("%d heads are kept", n)
+		}
+	})
+}
+
+// What is behind the last head when the gateway starts is under the next, and no range has more than it may.
+func TestHeadsOfAJournalThatHadNone(t *testing.T) {
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: never, EveryEntries: evidence.MaxRange})
+	h.stop()
+	h.deposit(evidence.MaxRange + 1000)
+	if err := h.restart(); err != nil {
+		t.Fatal(err)
+	}
+	h.await(evidence.MaxRange)
+	h.stop()
+	if n := h.sound(d); n != 2 || h.heads.Newest().Seq != evidence.MaxRange+1000 {
+		t.Errorf("%d heads, the last of entry %d", n, h.heads.Newest().Seq)
+	}
+}
+
+// Receipts of the entries of every range, by this process and by another, at their ends and between.
+func TestReceiptsOfAnyAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := disktest.New(1)
+		h := build(t, d, evidence.Options{Every: never, EveryEntries: 10_000})
+		for _, n := range []int{1, 2, 30, 4096, 5000, 700} {
+			h.deposit(n)
+			h.receipt(h.engine.Seq()) // which makes a head
+		}
+		receipts := map[uint64]string{}
+		for range 2 {
+			for _, seq := range []uint64{1, 2, 3, 4, 33, 34, 4095, 4096, 4097, 4129, 4130, 9128, 9129, 9130, 9829} {
+				text, _ := h.receipt(seq)
+				if receipts[seq] != "" && receipts[seq] != text {
+					t.Errorf("entry %d has two receipts", seq)
+				}
+				receipts[seq] = text
+			}
+			if err := h.restart(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := h.sound(d); n != 6 {
+			t.Errorf("%d heads", n)
+		}
+	})
+}
+
+// Who asks for a receipt waits a second at most, and makes no more than one head a second.
+func TestHeadsForReceiptsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, disktest.New(1), evidence.Options{Every: never})
+		began := time.Now()
+		for i := range uint64(10) {
+			h.deposit(1)
+			asked := time.Now()
+			h.receipt(i + 1)
+			if took := time.Since(asked); took > evidence.AskedEvery {
+				t.Errorf("receipt %d took %v", i, took)
+			}
+		}
+		if took, made := time.Since(began), h.heads.Made(); made != 10 || took < 9*time.Second {
+			t.Errorf("%d heads in %v", made, took)
+		}
+	})
+}
+
+// A journal that has lost what a head says, or has something else there, is not opened, and the heads are not changed.
+func TestAJournalThatIsNotThatOfTheHeads(t *testing.T) {
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: never})
+	h.deposit(10)
+	earlier := d.Fork(1)
+	h.deposit(10)
+	h.close()
+	for name, c := range map[string]struct {
+		change func(*disktest.Disk)
+		says   string
+	}{
+		"cut": {func(f *disktest.Disk) { f.Put(evidence.HeadsFile, kept(d)) }, "the journal was cut: it ends with entry 10"},
+		"another's": {func(f *disktest.Disk) {
+			other := build(t, disktest.New(2), evidence.Options{Every: never})
+			other.deposit(3)
+			other.stop()
+			f.Put(evidence.HeadsFile, other.fsys.(*disktest.Disk).Bytes(evidence.HeadsFile))
+		}, "of another journal"},
+		"rewritten": {func(f *disktest.Disk) { f.Put(evidence.HeadsFile, headOf(t, h, 7)) }, "history was rewritten: entry 7"},
+		"no head":   {func(f *disktest.Disk) { f.Put(evidence.HeadsFile, []byte(strings.Repeat("rot\n", 1000))) }, "no head"},
+		"rot behind it": {func(f *disktest.Disk) {
+			f.Put(evidence.HeadsFile, append(headOf(t, h, 0), strings.Repeat("rot\n", 200)...))
+		}, "no head"},
+		"a signature that is none": {func(f *disktest.Disk) {
+			f.Put(evidence.HeadsFile, []byte(strings.Replace(string(headOf(t, h, 0)), "time 2026", "time 2025", 1)))
+		}, "signature"},
+	} {
+		f := earlier.Fork(1)
+		c.change(f)
+		before := kept(f)
+		g := &house{tb: t, fsys: f, stop: func() {}}
+		err := g.open()
+		if err == nil || !strings.Contains(err.Error(), c.says) || name != "a signature that is none" && !errors.Is(err, evidence.ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if string(kept(f)) != string(before) {
+			t.Errorf("%s: the heads were changed", name)
+		}
+		g.close()
+	}
+}
+
+// headOf returns the roll of one head of entry 7 of h's journal, with that hash's first byte.
+func headOf(t *testing.T, h *house, first byte) []byte {
+	t.Helper()
+	head := h.heads.Newest()
+	head.First, head.Seq, head.Hash[0] = 1, 7, first
+	signed, err := goldenKey(t).Sign(&head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(signed, '\n')
+}
+
+// A head that a crash has torn is cut off, wherever it was torn, and made again.
+func TestATornHeadIsMadeAgain(t *testing.T) {
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: never})
+	h.deposit(5)
+	h.receipt(5)
+	first := len(kept(d))
+	h.deposit(5)
+	h.close()
+	whole := kept(d)
+	for n := 0; n < len(whole); n += 9 {
+		f := d.Fork(1)
+		end := len(whole)
+		if n < first {
+			end = first
+		}
+		zeros := min(n%3*100, end-n) // where the size arrived before the bytes
+		f.Put(evidence.HeadsFile, append(whole[:n:n], make([]byte, zeros)...))
+		g := &house{tb: t, fsys: f, stop: func() {}}
+		if err := g.open(); err != nil {
+			t.Fatalf("the first %d bytes: %v", n, err)
+		}
+		want := uint64(0)
+		if n >= first {
+			want = 5
+		}
+		if got := g.heads.Newest().Seq; got != want {
+			t.Fatalf("the first %d bytes have a head of %d, want %d", n, got, want)
+		}
+		g.stop()
+		if heads := g.sound(f); g.heads.Newest().Seq != 10 || heads != 1+int(want/5) {
+			t.Fatalf("the first %d bytes: %d heads", n, heads)
+		}
+		g.close()
+	}
+}
+
+// A disk that is full delays heads, and one that fails ends them: then there are no receipts, and the journal goes on.
+func TestHeadsThatCannotBeKept(t *testing.T) {
+	for _, fault := range []error{syscall.ENOSPC, syscall.EIO} {
+		for _, kind := range []disktest.Kind{disktest.Write, disktest.Sync} {
+			synctest.Test(t, func(t *testing.T) {
+				d := disktest.New(1)
+				failing := false
+				d.Before = func(op disktest.Op) error {
+					if failing && op.File == evidence.HeadsFile && op.Kind == kind {
+						return fault
+					}
+					return nil
+				}
+				h := build(t, d, evidence.Options{Every: time.Second})
+				h.deposit(3)
+				h.receipt(3)
+				failing = true
+				h.deposit(3)
+				<-time.After(5 * time.Second)
+				if h.heads.Failed() == 0 || h.heads.Newest().Seq != 3 {
+					t.Errorf("%v: %d failures, the last head of %d", fault, h.heads.Failed(), h.heads.Newest().Seq)
+				}
+				h.receipt(3) // what there is can be proved
+				failing = false
+				h.deposit(3)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				_, err := h.heads.Receipt(ctx, 9)
+				if full := fault == syscall.ENOSPC; full != (err == nil) || !full && !errors.Is(err, evidence.ErrUnavailable) {
+					t.Errorf("%v: a receipt later: %v", fault, err)
+				}
+				if err := h.restart(); err != nil {
+					t.Fatal(err)
+				}
+				h.receipt(9)
+				h.stop()
+				h.sound(d)
+			})
+		}
+	}
+}
+
+// A key is made once, with the heads, and never beside heads that another has signed.
+func TestTheKeyBesideTheJournal(t *testing.T) {
+	d := disktest.New(1)
+	first, err := evidence.OpenKey(d, "gateway-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := evidence.OpenKey(d, "gateway-other")
+	if err != nil || again.Public().String() != first.Public().String() {
+		t.Errorf("%v, %v", again, err)
+	}
+	for range 2 {
+		if err := evidence.KeepPublicKey(d, first.Public()); err != nil || string(d.Bytes(evidence.PublicKeyFile)) != first.Public().String()+"\n" {
+			t.Errorf("%q, %v", d.Bytes(evidence.PublicKeyFile), err)
+		}
+	}
+	h := build(t, d, evidence.Options{Every: never})
+	h.deposit(1)
+	h.close()
+	if _, err := evidence.Open(d, h.engine, first, evidence.Options{}); !errors.Is(err, evidence.ErrKey) {
+		t.Errorf("opened with another key: %v", err)
+	}
+	d.Delete(evidence.KeyFile)
+	if _, err := evidence.OpenKey(d, "gateway-test"); !errors.Is(err, evidence.ErrKey) {
+		t.Errorf("without the key: %v", err)
+	}
+	d.Put(evidence.KeyFile, []byte("no key"))
+	if _, err := evidence.OpenKey(d, "gateway-test"); !errors.Is(err, evidence.ErrKey) {
+		t.Errorf("with what is no key: %v", err)
+	}
+}
+
+// The copy has what the roll has: begun late, missing for a while, torn, after a restart. It is never cut.
+func TestTheCopy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "elsewhere", "heads")
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: 20 * time.Millisecond, Copy: path})
+	h.deposit(2)
+	h.await(2)
+	h.awaitCopy(func() bool { return h.heads.CopyFailed() > 0 })
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	same := func() bool {
+		b, _ := os.ReadFile(path)
+		return string(b) == string(kept(d))
+	}
+	h.awaitCopy(same)
+	h.deposit(2)
+	h.await(4)
+	h.awaitCopy(same)
+	h.deposit(2)
+	h.close() // the copy has the last head too
+	if !same() {
+		t.Error("the copy lacks the last head")
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := whole[:len(whole)-100]
+	if err := os.WriteFile(path, torn, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.open(); err != nil {
+		t.Fatal(err)
+	}
+	h.deposit(2)
+	h.close()
+	got, err := os.ReadFile(path)
+	if err != nil || !strings.HasPrefix(string(got), string(torn)) {
+		t.Errorf("the copy was cut: %v", err)
+	}
+	if err := h.open(); err != nil {
+		t.Fatal(err)
+	}
+	told, err := check(h.engine, got, goldenKey(t).Public())
+	if err != nil || told.Heads != 4 || told.Gaps != 0 || told.Last.Seq != 8 {
+		t.Errorf("the copy has %+v, %v", told, err)
+	}
+	h.close()
+}
+
+func (h *house) awaitCopy(done func() bool) {
+	h.tb.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(patience)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			h.tb.Fatal("the copy is not what it should be")
+		}
+	}
+}
+
+// A copy that knows another history is left as it is, and told of.
+func TestACopyOfAnotherHistory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heads")
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: never, Copy: path})
+	h.deposit(3)
+	earlier := d.Fork(1)
+	h.deposit(3)
+	h.close()
+	before, err := os.ReadFile(path)
+	if err != nil || len(before) == 0 {
+		t.Fatal(err)
+	}
+	g := build(t, earlier, evidence.Options{Every: never, Copy: path})
+	g.awaitCopy(func() bool { return g.heads.CopyFailed() > 0 })
+	g.deposit(1)
+	g.close()
+	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
+		t.Errorf("the copy has %q, %v", after, err)
+	}
+}
