@@ -40,6 +40,14 @@ func (r *reader) checkLedger(l Ledger) {
 	if l.Path == "" || strings.ContainsRune(l.Path, 0) {
 		r.problem("ledger.path", "must be the path of a directory, such as data")
 	}
+	within(r, "ledger.heads.every", l.Heads.Every, MinDuration, MaxHeadsEvery)
+	within(r, "ledger.heads.every_entries", l.Heads.EveryEntries, 1, MaxHeadsEntries)
+	if l.Heads.KeyFile != "" {
+		r.checkHeadKey("ledger.heads.key_file", l.Heads.KeyFile)
+	}
+	if strings.ContainsRune(l.Heads.Copy, 0) {
+		r.problem("ledger.heads.copy", "must be the path of a file")
+	}
 }
 
 func (r *reader) checkLimits(l Limits) {
@@ -79,8 +87,10 @@ func (r *reader) checkTopics(m MQTT) {
 	if ids != 1 || strings.Count(m.RepliesTopic, "{") != 1 || strings.Count(m.RepliesTopic, "}") != 1 {
 		r.problem(replies, "must contain %s once, as a whole level, such as bank/replies/%[1]s", ClientID)
 	}
-	if m.OperationsTopic == JournalTopic {
-		r.problem(operations, "must not be %s, where auditors read the journal", JournalTopic)
+	for _, topic := range []string{JournalTopic, HeadTopic} {
+		if m.OperationsTopic == topic {
+			r.problem(operations, "must not be %s, where auditors read the journal", topic)
+		}
 	}
 	if !r.sound(operations, replies) {
 		return
@@ -93,9 +103,13 @@ func (r *reader) checkTopics(m MQTT) {
 	case covers(levels, m.OperationsTopic):
 		r.problem(at, "the replies topic %s covers the operations topic %s; put them apart, such as bank/ops and bank/replies/%s",
 			r.quote(replies, m.RepliesTopic), r.quote(operations, m.OperationsTopic), ClientID)
-	case covers(levels, JournalTopic):
+	case covers(levels, JournalTopic), covers(levels, HeadTopic):
+		taken := JournalTopic
+		if !covers(levels, taken) {
+			taken = HeadTopic
+		}
 		r.problem(replies, "the replies topic %s covers %s, where auditors read the journal; take another, such as bank/replies/%s",
-			r.quote(replies, m.RepliesTopic), JournalTopic, ClientID)
+			r.quote(replies, m.RepliesTopic), taken, ClientID)
 	}
 }
 

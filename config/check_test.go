@@ -129,6 +129,7 @@ func TestTopics(t *testing.T) {
 		{"/bank/ops", "bank/{client_id}/x", ""},
 		{"r", "r/{client_id}", ""},
 		{"bank/journal", "r/{client_id}", "mqtt.operations_topic: must not be bank/journal, where auditors read the journal"},
+		{"bank/head", "r/{client_id}", "mqtt.operations_topic: must not be bank/head, where auditors read the journal"},
 		{"ops", "bank/{client_id}", `mqtt.replies_topic: the replies topic "bank/{client_id}" covers bank/journal, where auditors read the journal; take another, such as bank/replies/{client_id}`},
 		{"a/b/c/d/e/f/g/h", long + "/{client_id}", ""},
 		{"a/b/c/d/e/f/g/h/i", long + "x/{client_id}", "mqtt.operations_topic: must have at most 8 levels\nF:1: mqtt.replies_topic: must be at most 256 bytes, with a client id of 64 in it"},

@@ -49,6 +49,10 @@ const (
 	MaxIdleTimeout = 7 * 24 * time.Hour
 	// MaxInFlight is the largest limits.in_flight: the largest Receive Maximum that MQTT 5 can say.
 	MaxInFlight = 65_535
+	// MaxHeadsEvery is the longest ledger.heads.every.
+	MaxHeadsEvery = 24 * time.Hour
+	// MaxHeadsEntries is the largest ledger.heads.every_entries: as many entries as a head can stand for.
+	MaxHeadsEntries = 65_536
 	// MaxSessions is the largest mqtt.sessions. Each takes a few hundred bytes of memory.
 	MaxSessions = 10_000_000
 	// MaxWaitingReplies is the largest mqtt.waiting_replies: each reply needs a packet id of its own.
@@ -97,6 +101,16 @@ type Rate string
 type Ledger struct {
 	Engine Engine `key:"engine"`
 	Path   string `key:"path"`
+	Heads  Heads  `key:"heads"`
+}
+
+// Heads are what the gateway signs of the journal, when Engine is Embedded.
+type Heads struct {
+	Enabled      bool          `key:"enabled"`
+	Every        time.Duration `key:"every"`         // from one to the next, if there are new entries
+	EveryEntries int           `key:"every_entries"` // new entries that make one before that
+	KeyFile      string        `key:"key_file"`      // "": head.key in Ledger.Path, made when it is missing; else it was read
+	Copy         string        `key:"copy"`          // "" or a file to which they are appended too
 }
 
 // Engine names what keeps the book.
@@ -147,8 +161,11 @@ type MQTT struct {
 	WaitingRepliesTotal  int `key:"waiting_replies_total"`
 }
 
-// JournalTopic is where auditors read the journal; no setting may use it.
-const JournalTopic = "bank/journal"
+// JournalTopic and HeadTopic are where auditors read the journal and its signed heads; no setting may use them.
+const (
+	JournalTopic = "bank/journal"
+	HeadTopic    = "bank/head"
+)
 
 // ClientID is the level of MQTT.RepliesTopic that stands for the client's id.
 const ClientID = "{client_id}"
@@ -251,7 +268,10 @@ func Default() Config {
 				Rate:       "0.10",
 			},
 		},
-		Ledger: Ledger{Engine: Embedded, Path: "data"},
+		Ledger: Ledger{
+			Engine: Embedded, Path: "data",
+			Heads: Heads{Enabled: true, Every: 10 * time.Second, EveryEntries: 10_000},
+		},
 		Socket: Socket{Listeners: []SocketListener{
 			{Address: "127.0.0.1:9999", Codec: Pickle},
 			{Address: "127.0.0.1:9998", Codec: Msgpack},

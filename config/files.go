@@ -19,6 +19,7 @@ import (
 const (
 	maxPEMBytes      = 1 << 20 // of a certificate, key or CA file
 	maxPasswordBytes = 4 << 10 // of a password file
+	maxKeyBytes      = 4 << 10 // of the file of a key that heads are signed with
 	maxArgonMemory   = 1 << 20 // in KiB: a login may take 1 GiB at most
 	maxArgonTime     = 100     // passes
 	maxArgonThreads  = 255
@@ -92,6 +93,20 @@ func (r *reader) checkTLS(path string, t *TLS) {
 		if ok && !x509.NewCertPool().AppendCertsFromPEM(ca) {
 			r.problem(path+".client_ca", "holds no certificate in PEM")
 		}
+	}
+}
+
+// checkHeadKey looks whether a file may hold the key that heads are signed with.
+func (r *reader) checkHeadKey(path, file string) {
+	data, info, ok := r.content(path, file, maxKeyBytes)
+	if !ok {
+		return
+	}
+	if mode := exposed(info); mode != "" && !r.credential(file, info) {
+		r.problem(path, "others may read this secret: the file has %s; chmod 600 it", mode)
+	}
+	if !strings.HasPrefix(string(data), "PRIVATE+KEY+") {
+		r.problem(path, "the file holds no key; take the head.key that the gateway makes in ledger.path when there is none")
 	}
 }
 

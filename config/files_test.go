@@ -92,6 +92,39 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// The key that heads are signed with is a secret, and must be there when it is named.
+func TestHeadKeyFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, mode := range map[string]os.FileMode{"good": 0o600, "group": 0o640, "open": 0o644} {
+		writeFile(t, name, "PRIVATE+KEY+n+00000000+AAAA\n", mode)
+	}
+	writeFile(t, "public", "n+00000000+AAAA\n", 0o600)
+	const setting = "F:1: ledger.heads.key_file: "
+	for file, wanted := range map[string]string{
+		"":       "",
+		"good":   "",
+		"group":  setting + "others may read this secret: the file has mode 0640; chmod 600 it",
+		"open":   setting + "others may read this secret: the file has mode 0644; chmod 600 it",
+		"public": setting + "the file holds no key; take the head.key that the gateway makes in ledger.path when there is none",
+		"absent": setting + `cannot read "absent": no such file or directory`,
+	} {
+		text := "ledger: {heads: {key_file: '" + file + "'}}"
+		if wanted == "" {
+			want(t, text)
+		} else {
+			want(t, text, wanted)
+		}
+	}
+	want(t, "ledger: {heads: {every: 1ns, every_entries: 0, copy: \"a\\0b\", enabled: 1}}",
+		"F:1: ledger.heads.enabled: must be true or false, not a number",
+		"F:1: ledger.heads.every: must be from 1ms to 24h0m0s, not 1ns",
+		"F:1: ledger.heads.every_entries: must be from 1 to 65536, not 0",
+		"F:1: ledger.heads.copy: must be the path of a file")
+	want(t, "ledger: {heads: {every: 25h, every_entries: 65537}}",
+		"F:1: ledger.heads.every: must be from 1ms to 24h0m0s, not 25h0m0s",
+		"F:1: ledger.heads.every_entries: must be from 1 to 65536, not 65537")
+}
+
 func TestLoadFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if _, err := config.Load("absent.yaml", environment); !errors.Is(err, fs.ErrNotExist) {

@@ -24,10 +24,16 @@ and the sum of all accounts are checked. A torn tail, which was never
 acknowledged, is told and is no damage. Exits 65 with the first bad entry when
 there is damage.
 
+Signed heads are held against the journal too: those in FILE, or those that DIR
+has itself. Only heads that were kept elsewhere, checked with a key that was,
+show that somebody has cut the journal or written it anew with other hashes:
+what is in DIR he could write anew as well, so that it shows accidents alone.
+
 Examples:
 
   gateway journal verify
   gateway journal verify /var/lib/gateway
+  gateway journal verify --heads /mnt/elsewhere/heads --key auditor/head.pub
 `
 
 const dumpAbout = `It reads the journal in DIR, by default that of the settings, and changes
@@ -44,18 +50,25 @@ func journalCommands() []command {
 	return []command{
 		{
 			name: "journal verify", args: "[DIR]", summary: "Check every entry of the journal, offline.",
-			about: verifyAbout, flags: journalFlags(verifyJournal),
+			about: verifyAbout, flags: journalFlags(verifyFlags),
 		},
 		{
 			name: "journal dump", args: "[DIR]", summary: "Print every entry of the journal as a line of JSON.",
-			about: dumpAbout, flags: journalFlags(dumpJournal),
+			about: dumpAbout, flags: journalFlags(func(*flag.FlagSet) func(*environment, string) int { return dumpJournal }),
+		},
+		{
+			name: "journal key", args: "[DIR]", summary: "Print the public key that the journal's heads are signed with.",
+			about: keyAbout, flags: journalFlags(func(*flag.FlagSet) func(*environment, string) int { return printKey }),
 		},
 	}
 }
 
-// journalFlags declares what both commands take; read is given the directory.
-func journalFlags(read func(env *environment, dir string) int) func(*flag.FlagSet) func(context.Context, *environment, []string) int {
+// journalFlags declares what these commands take, and what declare adds; what that returns is given the directory.
+func journalFlags(
+	declare func(*flag.FlagSet) func(env *environment, dir string) int,
+) func(*flag.FlagSet) func(context.Context, *environment, []string) int {
 	return func(fs *flag.FlagSet) func(context.Context, *environment, []string) int {
+		read := declare(fs)
 		file := fs.String("config", settingsFile, "Without DIR, read ledger.path from `FILE`, if it is there.")
 		return func(_ context.Context, env *environment, args []string) int {
 			dir, ok := journalDir(env, *file, args)
@@ -84,9 +97,15 @@ func journalDir(env *environment, file string, args []string) (dir string, ok bo
 	return settings.Ledger.Path, ok
 }
 
-func verifyJournal(env *environment, dir string) int {
+func verifyJournal(env *environment, dir string, against headFlags) int {
 	began := time.Now()
-	report, err := journal.Verify(dir)
+	heads, err := against.open(dir) // before the journal: none of them is of an entry that it does not have
+	if err != nil {
+		env.complain("journal verify: %v", err)
+		return exitUsage
+	}
+	defer heads.close()
+	report, err := heads.verify(dir)
 	took := time.Since(began)
 	if err != nil {
 		return explainJournal(env, dir, err)
@@ -99,6 +118,9 @@ func verifyJournal(env *environment, dir string) int {
 	fmt.Fprintf(out, "decimals  %d\naccounts  %d\nids       %d\nsegments  %d\n",
 		report.Decimals, report.Accounts, report.IDs, report.Segments)
 	fmt.Fprintf(out, "sum       0\ntorn      %s\n", describeTear(report.Torn))
+	if code := heads.tell(env, report); code != exitDone {
+		return code
+	}
 	fmt.Fprintf(out, "verified in %v, %.0f entries/s\n", took.Round(time.Microsecond), float64(report.Entries)/took.Seconds())
 	return exitDone
 }

@@ -128,7 +128,7 @@ func (s *server) listenSockets(ctx context.Context, settings config.Config, m *m
 			Principal: principalOf(l, ln, settings.Auth), Certified: s.users.Certified,
 		})
 	}
-	s.sockets = socket.New(s.bank, socket.Options{
+	s.sockets = socket.New(s.desk, socket.Options{
 		Gate: connections, Observer: m.doors[bank.DoorSocket], Logger: s.logger.With("door", "socket"),
 		ReadTimeout: settings.Limits.ReadTimeout, IdleTimeout: settings.Limits.IdleTimeout,
 		Message: int(settings.Limits.Message), InFlight: settings.Limits.InFlight,
@@ -191,7 +191,7 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 			Net: ln, WebSocket: l.WebSocket, AllowFrom: l.AllowFrom, Origins: l.Origins, TLS: security,
 		})
 	}
-	broker, err := mqtt.New(s.bank, mqtt.Options{
+	broker, err := mqtt.New(s.desk, mqtt.Options{
 		OperationsTopic: settings.MQTT.OperationsTopic, RepliesTopic: settings.MQTT.RepliesTopic,
 		Decimals: settings.Bank.Decimals, Anonymous: settings.Auth.Anonymous == config.Loopback,
 		Gate: connections, Observer: m.doors[bank.DoorMQTT], Logger: s.logger.With("door", "mqtt"),
@@ -199,7 +199,7 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 		Message: int(settings.Limits.Message), InFlight: settings.Limits.InFlight,
 		Access: mqttAccess{s.users}, PerPrincipal: settings.MQTT.SessionsPerPrincipal,
 		Sessions: settings.MQTT.Sessions, Waiting: settings.MQTT.WaitingReplies, WaitingAll: settings.MQTT.WaitingRepliesTotal,
-		Keeping: s.kept.keeping, Journal: s.kept.journal, Auditor: s.users.Auditor,
+		Keeping: s.kept.keeping, Journal: s.kept.journal, Heads: s.kept.published(), Auditor: s.users.Auditor,
 	})
 	if err != nil {
 		return fmt.Errorf("make the broker: %w", err)

@@ -56,8 +56,7 @@ func commands() []command {
 	table := []command{serveCommand(), checkCommand()}
 	table = append(table, tellerCommands()...)
 	table = append(table, journalCommands()...)
-	table = append(table, backupCommand())
-	return append(table, benchCommand(), passwdCommand(), versionCommand())
+	return append(table, backupCommand(), receiptCommand(), benchCommand(), passwdCommand(), versionCommand())
 }
 
 func main() {

@@ -16,6 +16,7 @@ import (
 	"gateway/bank"
 	"gateway/bank/journal"
 	"gateway/config"
+	"gateway/evidence"
 	"gateway/statelog"
 )
 
@@ -93,14 +94,14 @@ var (
 func exitCode(err error) int {
 	switch {
 	case errors.Is(err, journal.ErrDamaged), errors.Is(err, statelog.ErrDamaged), errors.Is(err, statelog.ErrOwner),
-		errors.Is(err, errAhead):
+		errors.Is(err, errAhead), errors.Is(err, evidence.ErrDamaged):
 		return exitDamaged
 	case errors.Is(err, journal.ErrLocked):
 		return exitLocked
 	case errors.Is(err, journal.ErrDecimals), errors.Is(err, journal.ErrFormat),
 		errors.Is(err, statelog.ErrFormat): // this program is not the journal's
 		return exitSettings
-	case errors.Is(err, errSettings):
+	case errors.Is(err, errSettings), errors.Is(err, evidence.ErrKey):
 		return exitSettings
 	case errors.Is(err, errEngine):
 		return exitBroken
@@ -144,7 +145,7 @@ func serveStorage(
 	banco := bank.New(kept.engine, bank.Options{
 		Investment: investment(settings.Bank.Investment), Authority: users, Observer: &m.bank,
 	})
-	s := &server{bank: banco, kept: kept, users: users, logger: logger}
+	s := &server{bank: banco, desk: kept.desk(banco, logger), kept: kept, users: users, logger: logger}
 	if err := s.listen(ctx, settings, m); err != nil {
 		return err
 	}

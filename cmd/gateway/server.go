@@ -15,6 +15,7 @@ import (
 	"gateway/bank"
 	"gateway/bank/journal"
 	"gateway/certs"
+	"gateway/evidence"
 	"gateway/transport/mqtt"
 	"gateway/transport/socket"
 )
@@ -22,6 +23,7 @@ import (
 // server is what serves: the committer and the doors before it. It is used once: listen, start, wait, stop.
 type server struct {
 	bank   *bank.Banco
+	desk   *evidence.Desk // the bank, as the doors see it
 	kept   *storage
 	users  *access.Registry
 	logger *slog.Logger
@@ -36,7 +38,7 @@ type server struct {
 	adminDoor   net.Listener // nil: off
 
 	closeDoors, stopCommitter context.CancelFunc
-	watching                  sync.WaitGroup // the identities and the reloader
+	watching                  sync.WaitGroup // the identities, the reloader and the desk
 	reloader                  *reloader      // nil: the settings are read once
 
 	committed chan struct{} // closed when the committer has ended, with commitErr set
@@ -100,6 +102,7 @@ func (s *server) start(ctx context.Context) {
 	if len(s.mqttDoors) > 0 {
 		s.open(func() error { return s.broker.Serve(doors, s.mqttDoors) })
 	}
+	s.watching.Go(func() { s.desk.Run(doors) })
 	for _, identity := range s.identities {
 		s.watching.Go(func() { identity.Run(doors) })
 	}

@@ -22,6 +22,7 @@ const sessionsDirectory = "mqtt"
 type storage struct {
 	engine   bank.Engine
 	journal  mqtt.Journal  // what auditors are told; nil: nothing is kept that could be
+	heads    *headMaker    // nil: none are made
 	sessions *statelog.Log // nil: MQTT sessions live in memory
 	keeping  *mqtt.Keeping // nil with it
 }
@@ -40,6 +41,11 @@ func openStorage(settings config.Config, logger *slog.Logger, m *metrics) (*stor
 	}
 	m.gauge("journal_seq", "The last entry of the journal.", nil, func() float64 { return float64(engine.Seq()) })
 	s := &storage{engine: engine, journal: engine}
+	if settings.Ledger.Heads.Enabled {
+		if s.heads, err = openHeads(settings.Ledger, engine, logger, m); err != nil {
+			return nil, errors.Join(fmt.Errorf("open the heads in %s: %w", settings.Ledger.Path, err), s.close())
+		}
+	}
 	if len(settings.MQTT.Listeners) == 0 {
 		return s, nil
 	}
@@ -100,11 +106,14 @@ func (s *storage) sessionsFailed() <-chan struct{} {
 	return s.sessions.Failed()
 }
 
-// close closes the sessions and then the engine.
+// close ends the heads, with one of the last entry, closes the sessions and then the engine.
 func (s *storage) close() error {
 	var err error
+	if s.heads != nil {
+		err = s.heads.close()
+	}
 	if s.sessions != nil {
-		err = s.sessions.Close()
+		err = errors.Join(err, s.sessions.Close())
 	}
 	return errors.Join(err, s.engine.Close())
 }

@@ -49,7 +49,7 @@ func tellerCommands() []command {
 		tellerCommand(bank.KindOpen, "ACCOUNT", "Open an account, at zero.",
 			"  gateway open ana\n"),
 		tellerCommand(bank.KindStatus, "ID", "Ask what was answered to the operation with that id.",
-			"  gateway status salary/2026-11\n"),
+			"  gateway status salary/2026-11\n  gateway status salary/2026-11 --receipt > receipt.txt\n"),
 	}
 }
 
@@ -63,6 +63,9 @@ func tellerCommand(kind bank.Kind, args, summary, examples string) command {
 			fs.BoolVar(&t.json, "json", false, "Print the reply as one line of JSON.")
 			if kind != bank.KindStatus {
 				fs.StringVar(&t.id, "id", "", "Name the operation: 1 to 64 printable ASCII characters. With the same `ID` it happens once. Without, it gets one.")
+			}
+			if kind == bank.KindStatus {
+				fs.BoolVar(&t.receipt, "receipt", false, "Print the receipt of the entry, if there is one; receipt verify checks it.")
 			}
 			if kind != bank.KindStatus && kind != bank.KindBalance {
 				fs.StringVar(&t.memo, "memo", "", "Keep `TEXT` with the operation, at most 140 bytes.")
@@ -80,6 +83,7 @@ type teller struct {
 	id, memo string
 	timeout  time.Duration
 	json     bool
+	receipt  bool // of a status
 }
 
 func (t *teller) run(ctx context.Context, env *environment, args []string) int {
@@ -116,7 +120,7 @@ func (t *teller) operation(args []string) client.Operation {
 	op := client.Operation{Kind: t.kind, ID: t.id, Memo: t.memo}
 	switch t.kind {
 	case bank.KindStatus:
-		op.ID = args[0]
+		op.ID, op.Receipt = args[0], t.receipt
 	case bank.KindTransfer:
 		op.Account, op.To, op.Amount = args[0], args[1], args[2]
 	case bank.KindDeposit, bank.KindWithdraw:
@@ -133,6 +137,8 @@ func (t *teller) tell(w io.Writer, reply client.Reply) error {
 	switch {
 	case t.json:
 		err = json.NewEncoder(w).Encode(jsonReply(reply))
+	case reply.Receipt != "":
+		_, err = fmt.Fprintln(w, reply.Receipt)
 	case reply.Done():
 		_, err = fmt.Fprintln(w, reply.Balance)
 	default:
@@ -151,11 +157,13 @@ type replyLine struct {
 	Seq       uint64 `json:"seq,omitempty"`
 	Time      string `json:"time,omitempty"`
 	Duplicate bool   `json:"duplicate,omitempty"`
+	Receipt   string `json:"receipt,omitempty"`
 }
 
 func jsonReply(reply client.Reply) replyLine {
 	line := replyLine{
 		Status: reply.Done(), Code: reply.Code.String(), ID: reply.ID, Balance: reply.Balance, Seq: reply.Seq, Duplicate: reply.Duplicate,
+		Receipt: reply.Receipt,
 	}
 	switch {
 	case !reply.Done():

@@ -136,6 +136,8 @@ func TestAsyncAPINamesWhatIsThere(t *testing.T) {
 	same("replies", d.Channels["replies"].Address, own)
 	same("the journal", d.Channels["journal"].Address, mqtt.JournalTopic)
 	same("the journal", d.Channels["journal"].Address, config.JournalTopic)
+	same("the heads", d.Channels["head"].Address, mqtt.HeadTopic)
+	same("the heads", d.Channels["head"].Address, config.HeadTopic)
 	for _, l := range settings.MQTT.Listeners {
 		server := d.Servers[map[bool]string{false: "mqtt", true: "websocket"}[l.WebSocket]]
 		same("host", server.Host, l.Address)
@@ -163,6 +165,20 @@ func TestAsyncAPINamesWhatIsThere(t *testing.T) {
 	topic, correlation := *d.schema(t, "responseTopic").MaxLength, *d.schema(t, "correlationData").MaxLength
 	largest := 1 + 2 + 2 + topic + 2 + 2 + 3 + len("application/vnd.msgpack") + 3 + correlation + wire.MaxReply
 	same("the client's maximumPacketSize", d.Components.ServerBindings.Client.MQTT.MaximumPacketSize.Minimum, largest)
+}
+
+func TestAsyncAPIKnowsAHead(t *testing.T) {
+	head, err := os.ReadFile("../../evidence/testdata/head.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := readDocument(t).schema(t, "head")
+	if err := schema.Validate(string(head)); err != nil {
+		t.Error(err)
+	}
+	if err := schema.Validate(strings.Replace(string(head), "seq", "Seq", 1)); err == nil {
+		t.Error("what is no head is one by asyncapi.yaml")
+	}
 }
 
 func TestAsyncAPITellsTheConnack(t *testing.T) {

@@ -19,7 +19,7 @@ func (s *Server) mayHear(client *session, filter string) bool {
 	switch {
 	case filterAllowed(filter, client.own):
 		return true
-	case filter == JournalTopic && s.options.Journal == nil:
+	case filter == JournalTopic && s.options.Journal == nil, filter == HeadTopic && s.options.Heads == nil:
 		return false
 	}
 	return auditable(filter) && s.auditor(client.principal)
@@ -44,7 +44,7 @@ func (c *conn) listen() {
 		c.session.tune(s.options.Journal.Seq())
 	}
 	copied := slices.DeleteFunc(c.session.subscribed(), func(sub packets.Subscription) bool {
-		return sub.Filter == JournalTopic || filterAllowed(sub.Filter, c.session.own) // these are not the mirror's
+		return sub.Filter == JournalTopic || sub.Filter == HeadTopic || filterAllowed(sub.Filter, c.session.own) // these are not the mirror's
 	})
 	e := c.ear.Load()
 	if e == nil && len(copied) > 0 {
@@ -62,6 +62,7 @@ func (c *conn) hear() {
 	if e := c.ear.Load(); e != nil {
 		e.hold(false)
 	}
+	c.hearHeads()
 	if c.server.options.Journal == nil {
 		return
 	}

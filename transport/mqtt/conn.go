@@ -53,6 +53,7 @@ type conn struct {
 	expiry    time.Duration // of the session, after the connection
 	asked     uint32        // the expiry, in seconds, that a client of MQTT 5 asked for
 	ended     bool          // mochi is done with it
+	heads     headFeed      // of an auditor
 
 	places chan struct{} // one for each packet that is to be answered and is not
 	awake  chan struct{} // holds a token when there may be something to write

@@ -19,7 +19,8 @@
 //
 // An auditor hears what all others do, and nobody waits for it. The entries of the journal are read for it by its feed, at its
 // own speed and without a gap. Copies of operations and replies come by the mirror, and are dropped where it is too slow.
+// Of the signed heads of the journal it is sent the newest.
 //
 // A connection is three goroutines: one reads, one writes whatever is ready in a single write, and mochi has one of its own,
-// which sleeps. That of an auditor has one more, its feed. A place is reserved before an operation is submitted, so the bank's callback always finds room.
+// which sleeps. That of an auditor has one more, its feed, and another for heads. A place is reserved before an operation is submitted, so the bank's callback always finds room.
 package mqtt

@@ -80,6 +80,7 @@ func (h *hook) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
 	c.fresh = true
 	c.visitor.settle()
 	c.accepted.Store(true)
+	c.heads.due = duePlain
 	c.writer.Go(func() {
 		defer h.server.contain(c)
 		c.write()
@@ -120,8 +121,12 @@ func (h *hook) OnACLCheck(cl *mochi.Client, filter string, write bool) bool {
 func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, granted []byte) {
 	c := connOf(cl)
 	h.explain(c, pk.Filters, granted)
+	before := c.session.subscribed()
 	err := c.session.subscribe(pk.Filters, granted)
 	if err == nil {
+		if wantsHead(pk.Filters, granted, before) {
+			c.heads.due = dueRetained
+		}
 		c.listen()
 		return
 	}
@@ -138,11 +143,11 @@ func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, granted []byte)
 	}
 }
 
-// explain tells an auditor of MQTT 5 that it is not for want of rights that it cannot have the journal.
+// explain tells an auditor of MQTT 5 that it is not for want of rights that it cannot have the journal or its heads.
 func (h *hook) explain(c *conn, filters packets.Subscriptions, granted []byte) {
-	for i := range filters {
-		if filters[i].Filter == JournalTopic && granted[i] == byte(notAuthorized) && h.server.auditor(c.session.principal) &&
-			h.server.options.Journal == nil {
+	for i, sub := range filters {
+		missing := sub.Filter == JournalTopic && h.server.options.Journal == nil || sub.Filter == HeadTopic && h.server.options.Heads == nil
+		if missing && granted[i] == byte(notAuthorized) && h.server.auditor(c.session.principal) {
 			granted[i] = byte(implementationError)
 		}
 	}

@@ -214,7 +214,8 @@ func TestOptionsThatCannotBe(t *testing.T) {
 		{OperationsTopic: "bank/#"}, {OperationsTopic: "$SYS/ops"}, {RepliesTopic: "bank/replies"}, {RepliesTopic: "{client_id}/{client_id}"},
 		{RepliesTopic: "bank/+/{client_id}"}, {OperationsTopic: "bank/replies/ops"}, {RepliesTopic: "bank/{client_id}"},
 		{OperationsTopic: "bank/replies/c/ops"}, {RepliesTopic: "{client_id}"}, {InFlight: 1 << 16}, {InFlight: -1}, {Message: -1},
-		{OperationsTopic: mqtt.JournalTopic}, {OperationsTopic: "ops", RepliesTopic: "bank/{client_id}"},
+		{OperationsTopic: mqtt.JournalTopic}, {OperationsTopic: mqtt.HeadTopic}, {OperationsTopic: "ops", RepliesTopic: "{client_id}/head"},
+		{OperationsTopic: "ops", RepliesTopic: "bank/{client_id}"},
 	} {
 		if _, err := mqtt.New(closedBank{}, o); err == nil {
 			t.Errorf("%+v was taken", o)

@@ -201,6 +201,7 @@ type delivery struct {
 	topic       string
 	id          uint16 // 0: QoS 0
 	dup         bool
+	retain      bool
 	contentType string // "": none
 	correlation []byte
 	correlated  bool
@@ -216,6 +217,9 @@ func (d *delivery) append(dst []byte, level byte) []byte {
 	}
 	if d.dup {
 		head |= 1 << 3
+	}
+	if d.retain {
+		head |= 1
 	}
 	properties := 0
 	if level == 5 {

@@ -252,6 +252,7 @@ func appendNumbered(dst []byte, kind byte, s *session, number uint64) []byte {
 const (
 	replyBalance   = 1 << 0
 	replyDuplicate = 1 << 1
+	replyReceipt   = 1 << 2 // the receipt follows, behind all else
 )
 
 func appendReply(dst []byte, r *bank.Reply) []byte {
@@ -262,13 +263,20 @@ func appendReply(dst []byte, r *bank.Reply) []byte {
 	if r.Duplicate {
 		flags |= replyDuplicate
 	}
+	if r.Receipt != "" {
+		flags |= replyReceipt
+	}
 	dst = append(dst, byte(r.Code), byte(r.Kind), flags)
 	dst = appendShort(dst, r.ID)
 	dst = binary.AppendUvarint(dst, r.Seq)
 	dst = appendTime(dst, r.Time)
 	dst = binary.AppendVarint(dst, int64(r.Amount))
 	dst = binary.AppendVarint(dst, int64(r.Balance))
-	return appendShort(dst, r.Detail)
+	dst = appendShort(dst, r.Detail)
+	if r.Receipt != "" {
+		dst = appendShort(dst, r.Receipt)
+	}
+	return dst
 }
 
 func (f *recordReader) reply() bank.Reply {
@@ -280,6 +288,9 @@ func (f *recordReader) reply() bank.Reply {
 	r.Seq, r.Time = f.uvarint(), f.time()
 	r.Amount, r.Balance = bank.Amount(f.varint()), bank.Amount(f.varint())
 	r.Detail = string(f.short())
+	if flags&replyReceipt != 0 {
+		r.Receipt = string(f.short())
+	}
 	return r
 }
 
@@ -319,8 +330,11 @@ func (f *recordReader) link() link {
 	return l
 }
 
-// filterNoLocal is set beside a filter's QoS, as it is in a SUBSCRIBE.
-const filterNoLocal = 1 << 2
+// What is set beside a filter's QoS, as it is in a SUBSCRIBE.
+const (
+	filterNoLocal           = 1 << 2
+	filterRetainAsPublished = 1 << 3
+)
 
 func appendFilters(dst []byte, subscriptions []packets.Subscription) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(subscriptions)))
@@ -328,6 +342,9 @@ func appendFilters(dst []byte, subscriptions []packets.Subscription) []byte {
 		options := subscriptions[i].Qos
 		if subscriptions[i].NoLocal {
 			options |= filterNoLocal
+		}
+		if subscriptions[i].RetainAsPublished {
+			options |= filterRetainAsPublished
 		}
 		dst = append(appendShort(dst, subscriptions[i].Filter), options)
 	}
@@ -343,7 +360,8 @@ func (f *recordReader) filters() []packets.Subscription {
 	for range n {
 		filter, options := string(f.short()), f.byte()
 		subscriptions = append(subscriptions, packets.Subscription{
-			Filter: filter, Qos: options &^ filterNoLocal, NoLocal: options&filterNoLocal != 0,
+			Filter: filter, Qos: options &^ (filterNoLocal | filterRetainAsPublished), NoLocal: options&filterNoLocal != 0,
+			RetainAsPublished: options&filterRetainAsPublished != 0,
 		})
 	}
 	return subscriptions

@@ -78,7 +78,8 @@ func TestAReplyReadsBack(t *testing.T) {
 			ID: rapid.StringN(0, 64, 64).Draw(t, "id"), Seq: rapid.Uint64().Draw(t, "seq"),
 			Amount: bank.Amount(rapid.Int64().Draw(t, "amount")), Balance: bank.Amount(rapid.Int64().Draw(t, "balance")),
 			HasBalance: rapid.Bool().Draw(t, "has"), Duplicate: rapid.Bool().Draw(t, "duplicate"),
-			Detail: rapid.StringN(0, 80, 200).Draw(t, "detail"),
+			Detail:  rapid.StringN(0, 80, 200).Draw(t, "detail"),
+			Receipt: rapid.StringMatching(`[A-Za-z0-9_-]{0,300}`).Draw(t, "receipt"),
 		}
 		if rapid.Bool().Draw(t, "timed") {
 			r.Time = time.UnixMicro(rapid.Int64Range(1, 1<<50).Draw(t, "time")).UTC()

@@ -82,6 +82,7 @@ type Options struct {
 	// each SUBSCRIBE, when a session comes back, and before anything is delivered, by many goroutines.
 	Auditor func(principal string) bool
 	Journal Journal // what auditors are told on JournalTopic; nil: nothing
+	Heads   Heads   // what they are told on HeadTopic; nil: nothing
 }
 
 // Server is the broker. It serves once.

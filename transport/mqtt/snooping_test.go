@@ -18,35 +18,41 @@ import (
 // snoop is a subscription that somebody tries. ME in its filter stands for the client's own id.
 type snoop struct {
 	filter string
-	own    bool   // anybody may have it
-	never  bool   // nobody may, not even an auditor
-	hears  string // what an auditor hears of two deposits of w: o(perations), r(eply), s(lip: the reply below), j(ournal)
+	own    bool // anybody may have it
+	never  bool // nobody may, not even an auditor
+	// What an auditor hears of two deposits of w, and of a head before and one behind them: o(perations), r(eply), s(lip: the
+	// reply below), j(ournal), h(eads).
+	hears string
 }
 
 var snoops = []snoop{
-	{filter: "#", hears: "oorsjj"}, {filter: "+/#", hears: "oorsjj"}, {filter: "bank/#", hears: "oorsjj"},
-	{filter: "bank/+", hears: "oojj"}, {filter: "+/+", hears: "oojj"}, {filter: "+/ops", hears: "oo"},
+	{filter: "#", hears: "oorsjjhh"}, {filter: "+/#", hears: "oorsjjhh"}, {filter: "bank/#", hears: "oorsjjhh"},
+	{filter: "bank/+", hears: "oojjhh"}, {filter: "+/+", hears: "oojjhh"}, {filter: "+/ops", hears: "oo"},
 	{filter: "bank/ops", hears: "oo"}, {filter: "bank/ops/#", hears: "oo"}, {filter: "bank/ops/+"},
 	{filter: "bank/replies/#", hears: "rs"}, {filter: "bank/replies/+", hears: "r"}, {filter: "bank/replies/+/#", hears: "rs"},
 	{filter: "bank/replies/w", hears: "r"}, {filter: "bank/replies/w/#", hears: "rs"}, {filter: "bank/replies/w/+", hears: "s"},
 	{filter: "bank/replies/w/slip", hears: "s"}, {filter: "bank/replies/+/slip", hears: "s"}, {filter: "+/+/w", hears: "r"},
 	{filter: "+/+/+", hears: "r"}, {filter: "+/+/+/+", hears: "s"}, {filter: "bank/+/w/#", hears: "rs"},
 	{filter: mqtt.JournalTopic, hears: "jj"}, {filter: "bank/journal/#", hears: "jj"}, {filter: "+/journal", hears: "jj"},
+	{filter: mqtt.HeadTopic, hears: "hh"}, {filter: "bank/head/#", hears: "hh"}, {filter: "+/head", hears: "hh"}, {filter: "bank/head/+"},
 	{filter: "bank/replies/MEx"}, {filter: "bank/replies/M"}, {filter: "/bank/ops"}, {filter: "bank"}, {filter: "+"},
 	{filter: "/#"}, {filter: "BANK/OPS"}, {filter: "bank/ops "},
 	{filter: "bank/replies/ME", own: true}, {filter: "bank/replies/ME/#", own: true}, {filter: "bank/replies/ME/../w", own: true},
 	{filter: "$SYS/#", never: true}, {filter: "$SYS/broker/clients/connected", never: true}, {filter: "$share/g/bank/ops", never: true},
 	{filter: "$SHARE/g/#", never: true}, {filter: "$share/g/bank/replies/ME", never: true}, {filter: "$queue/bank/journal", never: true},
+	{filter: "$share/g/bank/head", never: true},
 	{filter: strings.Repeat("+/", 16) + "#", never: true}, {filter: "bank/" + strings.Repeat("x", 252), never: true},
 }
 
 // heardOf are the topics that a snoop's letters stand for.
-var heardOf = map[rune]string{'o': "bank/ops", 'r': "bank/replies/w", 's': "bank/replies/w/slip", 'j': mqtt.JournalTopic}
+var heardOf = map[rune]string{'o': "bank/ops", 'r': "bank/replies/w", 's': "bank/replies/w/slip", 'j': mqtt.JournalTopic, 'h': mqtt.HeadTopic}
 
 // TestN11Snooping tries every filter in every role while another client works: only an auditor hears others, and it hears
 // exactly what its filter says.
 func TestN11Snooping(t *testing.T) {
+	heads := newHeadStand("first")
 	a := auditing(t, func(o *mqtt.Options) {
+		o.Heads = heads
 		o.Auditor = func(principal string) bool { return principal == "auditor" }
 		o.Access = newVillage("auditor")
 		o.IdleTimeout = time.Hour
@@ -68,6 +74,7 @@ func TestN11Snooping(t *testing.T) {
 				auditor := role == "auditor"
 				s.try(p, auditor)
 				w.depositTwice()
+				heads.set(p.id)
 				s.listens(p, auditor)
 				if tried++; !auditor {
 					others = append(others, p)
@@ -318,11 +325,12 @@ func TestAnAuditorNoMore(t *testing.T) {
 
 // Without a journal its topic is refused, and it is said that it is not for want of rights.
 func TestWithoutAJournal(t *testing.T) {
-	a := auditing(t, func(o *mqtt.Options) { o.Journal = nil })
+	a := auditing(t, func(o *mqtt.Options) { o.Journal, o.Heads = nil, nil })
 	for level, want := range map[byte]byte{3: 0x80, 4: 0x80, 5: 0x83} {
 		p, _ := enter(t, a.address, hello{id: fmt.Sprint("audit", level), level: level})
-		p.send(framed(tSubscribe<<4|2, []byte{0, 1}, withLength(level, nil), text("bank/journal"), []byte{1}, text("bank/#"), []byte{1}))
-		if k := p.expect(tSuback); !slices.Equal(k.granted, []byte{want, 1}) {
+		p.send(framed(tSubscribe<<4|2, []byte{0, 1}, withLength(level, nil), text("bank/journal"), []byte{1}, text("bank/head"), []byte{1},
+			text("bank/#"), []byte{1}))
+		if k := p.expect(tSuback); !slices.Equal(k.granted, []byte{want, want, 1}) {
 			t.Errorf("level %d: granted %x", level, k.granted)
 		}
 		a.work(1)

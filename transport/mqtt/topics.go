@@ -23,6 +23,8 @@ func checkTopics(operations, replies string) error {
 		return errors.New("mqtt: the operations topic would belong to a client's replies")
 	case operations == JournalTopic || couldOwn(replies, JournalTopic):
 		return errors.New("mqtt: " + JournalTopic + " is for the entries of the journal")
+	case operations == HeadTopic || couldOwn(replies, HeadTopic):
+		return errors.New("mqtt: " + HeadTopic + " is for the heads of the journal")
 	}
 	return nil
 }
