@@ -250,7 +250,7 @@ func TestArchitectureNamesTestsThatExist(t *testing.T) {
 var rows = []struct {
 	letter      string
 	first, last int
-}{{"N", 6, 17}, {"X", 1, 8}, {"P", 1, 5}, {"A", 1, 4}}
+}{{"N", 6, 17}, {"X", 1, 8}, {"P", 1, 5}, {"A", 1, 4}, {"H", 1, 1}}
 
 // TestSecurityNamesTestsThatExist holds SECURITY.md to the tree: it has a line for each attack, with a test of that name, and the
 // tests that it names exist.

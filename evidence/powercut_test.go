@@ -49,7 +49,9 @@ func after(t *testing.T, d *disktest.Disk, seed, told uint64) error {
 	for way := range uint64(6) {
 		left, told := d.Fork(way), told
 		for cut := range 2 {
-			left.Cut(rand.New(rand.NewPCG(seed, way)))
+			if cut > 0 || way%2 == 0 { // or the process was killed, and the system shows what the disk has not
+				left.Cut(rand.New(rand.NewPCG(seed, way)))
+			}
 			g := &house{tb: t, fsys: left, options: evidence.Options{Every: never}, stop: func() {}}
 			if err := g.open(); err != nil {
 				return fmt.Errorf("seed %d, way %d, cut %d, head %d: %w", seed, way, cut, told, err)
@@ -57,6 +59,12 @@ func after(t *testing.T, d *disktest.Disk, seed, told uint64) error {
 			if got := g.heads.Newest().Seq; got < told {
 				g.close()
 				return fmt.Errorf("seed %d, way %d, cut %d: the head of %d is lost, %d is left", seed, way, cut, told, got)
+			}
+			sure := left.Fork(way)
+			sure.Cut(rand.New(rand.NewPCG(way, seed)))
+			if newest := g.heads.Newest().Seq; newest > 0 && !strings.Contains(string(kept(sure)), fmt.Sprintf("\nseq %d\n", newest)) {
+				g.close()
+				return fmt.Errorf("seed %d, way %d, cut %d: the head of %d was told and is lost", seed, way, cut, newest)
 			}
 			g.deposit(1)
 			g.stop()
