@@ -200,10 +200,12 @@ func (o *ordeal) settle(after string) time.Duration {
 	doubts := o.doubts
 	o.doubts = nil
 	o.mu.Unlock()
+	reached := time.Since(began)
 	for _, u := range doubts {
 		o.doubtful++
 		if _, err := o.askFor(ctx, u.door, "settler", client.Operation{Kind: bank.KindStatus, ID: u.id}); err != nil {
-			o.t.Fatalf("%v after %s, nobody knows what became of %s: %v", time.Since(began), after, u.id, err)
+			o.t.Fatalf("%v after %s, %v of them until everybody was answered, nobody knows what became of %s, one of %d: %v\n%s",
+				time.Since(began), after, reached, u.id, len(doubts), err, o.process.stderr.String())
 		}
 	}
 	return time.Since(began)
