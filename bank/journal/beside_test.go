@@ -3,8 +3,12 @@ package journal_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gateway/bank"
@@ -127,4 +131,57 @@ func TestAnswersAreReadFromManySegments(t *testing.T) {
 	if report, err := journal.Verify(dir); err != nil || report.Segments < 30 {
 		t.Errorf("%+v, %v", report, err)
 	}
+}
+
+// TestASnapshotWaitsForWhatItHolds holds the sync of a batch until a snapshot that has the batch in it is written, and cuts the
+// power then: the journal must not end before what a snapshot says was durable.
+func TestASnapshotWaitsForWhatItHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStory(1)
+		s.options.Inline, s.options.SnapshotEvery, s.options.SegmentBytes = false, 2, 16384
+		begin, synced := make(chan struct{}), make(chan struct{})
+		var hold atomic.Bool
+		s.disk.Before = func(op disktest.Op) error {
+			switch {
+			case op.Kind == disktest.Create && strings.HasPrefix(op.File, "snapshot"):
+				<-begin
+			case op.Kind == disktest.Sync && strings.HasSuffix(op.File, ".seg") && hold.Load():
+				<-synced
+			}
+			return nil
+		}
+		if err := s.open(); err != nil {
+			t.Fatal(err)
+		}
+		ops := []bank.Operation{deposit("a", 1, "1"), deposit("a", 1, "2")}
+		s.told(ops, commit(t, s.engine, ops...))
+		synctest.Wait() // a segment is prepared; a snapshot is due, and waits
+		hold.Store(true)
+		s.underWay = []bank.Operation{deposit("a", 1, "3")}
+		done := make(chan error)
+		go func() {
+			done <- s.engine.Commit(t.Context(), s.underWay, make([]bank.Reply, 1))
+		}()
+		synctest.Wait() // the batch is written
+		close(begin)
+		synctest.Wait() // the snapshot is written, and waits for the batch
+		for seed := range uint64(40) {
+			after := s.branch(s.disk.Fork(seed), seed)
+			after.options.Inline = true
+			after.disk.Cut(after.random)
+			if err := after.check(); err != nil {
+				t.Errorf("seed %d: %v", seed, err)
+				break
+			}
+		}
+		close(synced)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if names, _ := s.disk.List(); !slices.Contains(names, fmt.Sprintf("snapshot-%016x", 3)) {
+			t.Errorf("no snapshot of all three entries: %q", names)
+		}
+		closeEngine(t, s.engine)
+	})
 }
