@@ -22,10 +22,12 @@ type bug struct {
 	edits   []edit
 }
 
-// check is a test that must catch a bug.
-type check struct{ test, pkg string }
+// check is a test that must catch a bug. Its variable, NAME=value or "", keeps short what would draw more than is needed.
+type check struct{ variable, test, pkg string }
 
-func (c check) String() string { return "go test -run " + c.test + " " + c.pkg }
+func (c check) String() string {
+	return strings.TrimSpace(c.variable + " go test -run " + c.test + " " + c.pkg)
+}
 
 // edit is what a bug changes in one file.
 type edit struct {
@@ -61,7 +63,7 @@ func readBank(t *testing.T) []*bug {
 // beginsDiff is how the diff of each file begins.
 const beginsDiff = "diff --git "
 
-var command = regexp.MustCompile(`^go test -run (Test\w+(?:/\S+)?) (\./\S+)$`)
+var command = regexp.MustCompile(`^(?:([A-Z_]+=\S+) )?go test -run (Test\w+(?:/\S+)?) (\./\S+)$`)
 
 // parseBug reads a bug from the text of its file.
 func parseBug(name, text string) (*bug, error) {
@@ -79,7 +81,7 @@ func parseBug(name, text string) (*bug, error) {
 			b.breaks = value
 		case key == "check" && command.MatchString(value):
 			part := command.FindStringSubmatch(value)
-			b.checks = append(b.checks, check{part[1], part[2]})
+			b.checks = append(b.checks, check{part[1], part[2], part[3]})
 		case b.planted != "" && b.breaks == "": // goes on
 			b.planted += " " + line
 		default:

@@ -23,8 +23,8 @@ import (
 const (
 	// limit is how long it may take to build a tree with a bug and to catch that.
 	limit = time.Minute
-	// patience is how long a check may take without a bug.
-	patience = 5 * time.Minute
+	// patience is how long a check may take without a bug, when it goes on to its end.
+	patience = 15 * time.Minute
 	// atOnce is how many checks run at once.
 	atOnce = 2
 )
@@ -161,10 +161,13 @@ type outcome struct {
 // the tree does not build, or ctx has ended. Then nothing of it runs any more.
 func (c check) run(ctx context.Context, overlay string) (*outcome, error) {
 	pattern := "^" + strings.ReplaceAll(c.test, "/", "$/^") + "$"
-	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count=1", "-run", pattern, c.pkg)
-	cmd.Dir = root
+	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count=1", "-vet=off", "-run", pattern, c.pkg)
+	cmd.Dir, cmd.Env = root, os.Environ()
+	if c.variable != "" {
+		cmd.Env = append(cmd.Env, c.variable)
+	}
 	if overlay != "" { // by the environment, so that a test which builds the gateway builds the bug
-		cmd.Env = append(os.Environ(), fmt.Sprintf("GOFLAGS=%s '-overlay=%s'", os.Getenv("GOFLAGS"), overlay))
+		cmd.Env = append(cmd.Env, fmt.Sprintf("GOFLAGS=%s '-overlay=%s'", os.Getenv("GOFLAGS"), overlay))
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
