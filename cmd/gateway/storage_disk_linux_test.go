@@ -20,9 +20,9 @@ const (
 	diskBytes = 256 << 20
 	// diskImage is the name of its image, by which one that an earlier run has left is known.
 	diskImage = "gateway-test-disk.img"
-	// smallDisk is the size in bytes of one that is too small for a segment of the usual size: so segments begin at 2 KiB, and
+	// tinyDisk is the size in bytes of one that is too small for a segment of the usual size: so segments begin at 2 KiB, and
 	// a few operations fill some.
-	smallDisk = 4 << 20
+	tinyDisk = 4 << 20
 
 	// ext4Shutdown is EXT4_IOC_SHUTDOWN of Linux, and noLogFlush its argument: the file system stops at once, and what its
 	// journal has not yet written is lost. Until it is mounted again, every call fails.
@@ -168,7 +168,7 @@ func (d *powered) unmount() {
 	}
 }
 
-// mountSmall mounts a disk of smallDisk where a gateway in dir keeps its data.
+// mountSmall mounts a disk of tinyDisk where a gateway in dir keeps its data.
 func mountSmall(t *testing.T, dir string) {
 	t.Helper()
 	needMounts(t)
@@ -176,7 +176,7 @@ func mountSmall(t *testing.T, dir string) {
 	if err := os.MkdirAll(at, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	mountMemory(t, at, smallDisk)
+	mountMemory(t, at, tinyDisk)
 }
 
 // mountMemory mounts a disk in memory, until the test ends.
