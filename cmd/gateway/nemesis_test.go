@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -201,12 +202,20 @@ func (o *ordeal) settle(after string) time.Duration {
 	o.doubts = nil
 	o.mu.Unlock()
 	reached := time.Since(began)
+	o.doubtful += len(doubts)
+	var asking sync.WaitGroup
+	lost := make(chan error, len(doubts))
 	for _, u := range doubts {
-		o.doubtful++
-		if _, err := o.askFor(ctx, u.door, "settler", client.Operation{Kind: bank.KindStatus, ID: u.id}); err != nil {
-			o.t.Fatalf("%v after %s, %v of them until everybody was answered, nobody knows what became of %s, one of %d: %v\n%s",
-				time.Since(began), after, reached, u.id, len(doubts), err, o.process.stderr.String())
-		}
+		asking.Go(func() {
+			if _, err := o.askFor(ctx, u.door, "settler", client.Operation{Kind: bank.KindStatus, ID: u.id}); err != nil {
+				lost <- fmt.Errorf("%s: %w", u.id, err)
+			}
+		})
+	}
+	asking.Wait()
+	if len(lost) > 0 {
+		o.t.Fatalf("%v after %s, %v of them until everybody was answered, nobody knows what became of %d of %d, one of them %v\n%s",
+			time.Since(began), after, reached, len(lost), len(doubts), <-lost, o.process.stderr.String())
 	}
 	return time.Since(began)
 }
