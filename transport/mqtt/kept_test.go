@@ -446,6 +446,26 @@ func TestAStoreWithoutSpaceLosesNothing(t *testing.T) {
 	}
 }
 
+// A connection that waits for another to give its session up gets an answer also when that other could not keep it. The
+// simulation found it.
+func TestATakeoverOfASessionThatCannotBeKeptEnds(t *testing.T) {
+	h := keep(t, nil)
+	release := h.shelf.hold()
+	first := call(t, h.address)
+	first.send(keeps(5, "c").bytes())
+	h.mustWait(t, first)
+	second := call(t, h.address)
+	second.send(keeps(5, "c").bytes())
+	if _, err := first.read(); err == nil {
+		t.Fatal("the first was told something")
+	}
+	h.shelf.set(func() { h.shelf.full = true })
+	release()
+	if k := second.expect(tConnack); k.reason != 0x88 {
+		t.Errorf("CONNACK 0x%02x", k.reason)
+	}
+}
+
 // After a store has failed, and before the process ends for it, nothing is said that a restart might not know.
 func TestAStoreThatHasFailedSaysNothingUntrue(t *testing.T) {
 	h := keep(t, nil)

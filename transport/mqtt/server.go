@@ -317,6 +317,7 @@ func (s *Server) contain(c *conn) {
 
 // leave ends a connection and frees its session.
 func (s *Server) leave(c *conn) {
+	defer close(c.detached) // also when its session could not be kept: another connection may wait to have it
 	c.hangUp()
 	c.writer.Wait()
 	if e := c.ear.Load(); e != nil {
@@ -332,7 +333,6 @@ func (s *Server) leave(c *conn) {
 		s.broker.Clients.Delete(cl.ID)
 	}
 	s.sessions.detach(c.session, c.expiry)
-	close(c.detached)
 }
 
 // silent observes nothing.
