@@ -49,9 +49,16 @@ func (w *world) step() {
 	}
 }
 
+// recoveries is how many times as often a process is killed while it recovers, which does not take long.
+const recoveries = 3
+
 // strike lets one of the things happen that nobody asks for, if it is time.
 func (w *world) strike() bool {
 	c, p := &w.chances, w.process
+	often := 1
+	if p != nil && p.phase == opening {
+		often = recoveries
+	}
 	switch {
 	case w.chance(c.jump):
 		w.jump()
@@ -59,10 +66,10 @@ func (w *world) strike() bool {
 		w.fill()
 	case p == nil:
 		return false
-	case w.chance(c.kill):
+	case w.chance(often * c.kill):
 		w.figures.kills++
 		w.die(false)
-	case w.chance(c.cut):
+	case w.chance(often * c.cut):
 		w.figures.cuts++
 		w.die(true)
 	case p.phase == serving && w.chance(c.stop):
