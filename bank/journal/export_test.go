@@ -109,3 +109,13 @@ func Reseal(segment, snapshot []byte) {
 		part = part[size:]
 	}
 }
+
+// Relink changes the link of the frame that begins at a place of a segment that [Forge] made, and makes its checksum hold again.
+func Relink(segment []byte, at int) {
+	var header segmentHeader
+	header.parse(segment)
+	size, _, _ := frameSize(segment[at:])
+	frame := segment[at : at+int(size)]
+	frame[frameLink] ^= 1
+	binary.LittleEndian.PutUint32(frame, crc32.Update(header.seed(1), castagnoli, frame[4:]))
+}

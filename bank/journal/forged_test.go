@@ -2,8 +2,10 @@ package journal_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -59,10 +61,103 @@ func TestAnEntryThatCannotBeIsDamageThoughItsHashHolds(t *testing.T) {
 		for _, err := range []error{opened, verified} {
 			var damage *journal.DamageError
 			want := int64(headerBytes + 16 + len(first))
-			if !errors.As(err, &damage) || damage.File != firstSegment || damage.Offset != want || damage.Seq != 2 {
+			if !errors.As(err, &damage) || damage.File != firstSegment || damage.Offset != want || damage.Seq != 2 || damage.Reason == "" {
 				t.Errorf("%s: %v; want entry 2 at byte %d", name, err, want)
 			}
 		}
+	}
+}
+
+// opening is an entry that opens an account, with a note of so many bytes.
+func opening(seq uint64, note int) []byte {
+	e := bank.Entry{Seq: seq, Time: time.Unix(1, 0), Kind: bank.KindOpen, Account: bank.Account(fmt.Sprint("a", seq))}
+	e.Origin.Delivery = strings.Repeat("d", note)
+	return e.AppendCanonical(nil)
+}
+
+// TestEachHashIsOfAllBefore computes the hashes of entries of many lengths as PROTOCOL.md has them.
+func TestEachHashIsOfAllBefore(t *testing.T) {
+	var entries [][]byte
+	for note := range 60 {
+		entries = append(entries, opening(uint64(len(entries)+1), 200+note)) // around 256 bytes in all
+	}
+	entries = append(entries, opening(61, 1000), opening(62, 0))
+	disk := disktest.New(1)
+	disk.Put(firstSegment, journal.Forge(1, entries...))
+	var last [32]byte
+	report, err := journal.DumpFS(disk, func(e *bank.Entry, hash [32]byte) error {
+		last = sha256.Sum256(append(last[:], entries[e.Seq-1]...))
+		if hash != last {
+			return fmt.Errorf("of entry %d: %x, want %x", e.Seq, hash, last)
+		}
+		return nil
+	})
+	if err != nil || report.Hash != last || report.Entries != 62 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// TestAnEntryThatDoesNotFollowIsDamage leaves one out, and links one to another than the one before it.
+func TestAnEntryThatDoesNotFollowIsDamage(t *testing.T) {
+	at := headerBytes + 16 + len(opening(1, 0))
+	linked := journal.Forge(1, opening(1, 0), opening(2, 0), opening(3, 0))
+	journal.Relink(linked, at)
+	for name, segment := range map[string][]byte{
+		"one is left out": journal.Forge(1, opening(1, 0), opening(3, 0)), "one comes again": journal.Forge(1, opening(1, 0), opening(1, 0)),
+		"linked to another": linked,
+	} {
+		disk := disktest.New(1)
+		disk.Put(firstSegment, segment)
+		_, err := journal.VerifyFS(disk)
+		var damage *journal.DamageError
+		if !errors.As(err, &damage) || damage.Offset != int64(at) || damage.Seq != 2 || !strings.Contains(damage.Reason, "does not follow") {
+			t.Errorf("%s: %v; want entry 2 at byte %d", name, err, at)
+		}
+	}
+}
+
+// TestEachJournalIsItsOwn makes two, whose ids and keys are all different and not zero.
+func TestEachJournalIsItsOwn(t *testing.T) {
+	seen := map[string]bool{string(make([]byte, 16)): true}
+	for range 2 {
+		disk := disktest.New(1)
+		o := options()
+		o.FS, o.Inline = disk, true
+		engine := open(t, "", o)
+		header := disk.Bytes(firstSegment)
+		for _, secret := range [][]byte{header[16:32], header[32:48]} {
+			if seen[string(secret)] {
+				t.Errorf("%x is not its own", secret)
+			}
+			seen[string(secret)] = true
+		}
+		if id := engine.ID(); string(id[:]) != string(header[16:32]) {
+			t.Errorf("it says that it is %x, and is %x", id, header[16:32])
+		}
+		closeEngine(t, engine)
+	}
+}
+
+// TestAnotherHistoryThanWasDurableIsDamage has a mark of a history that went on in another way.
+func TestAnotherHistoryThanWasDurableIsDamage(t *testing.T) {
+	s := disktest.New(1)
+	o := options()
+	o.FS, o.Inline, o.SnapshotEvery = s, true, 1_000_000
+	commit(t, open(t, "", o), deposit("a", 1, ""))
+	s.Kill()
+	other := s.Fork(1)
+	for amount, disk := range []*disktest.Disk{s, other} {
+		o.FS = disk
+		engine := open(t, "", o)
+		commit(t, engine, deposit("a", bank.Amount(1+amount), ""))
+		commit(t, engine, deposit("a", 1, ""))
+		disk.Kill()
+	}
+	s.Put("mark", other.Bytes("mark"))
+	_, err := journal.VerifyFS(s)
+	var damage *journal.DamageError
+	if !errors.As(err, &damage) || damage.Seq != 4 || !strings.Contains(damage.Reason, "another entry 3 than") {
+		t.Errorf("%v", err)
 	}
 }
 
