@@ -30,6 +30,13 @@ func TestAnAmountIsReadAsOneWritesIt(t *testing.T) {
 			t.Errorf("%q is %d, %v; want 0, ErrAmount", text, got, err)
 		}
 	}
+	for text, decimals := range map[string]int{ // where 64 bits, or the greatest amount, are passed on the way
+		"18446744073709551617": 0, "184467440737095516.17": 2, "36028797018963969": 9, "9007199254740991": 2, "9007199254740992": 0,
+	} {
+		if got, err := bank.ParseAmount(text, decimals); !errors.Is(err, bank.ErrAmount) {
+			t.Errorf("%q with %d decimals is %d, %v; want ErrAmount", text, decimals, got, err)
+		}
+	}
 	if got, err := bank.ParseAmount("9007199254740991", 0); err != nil || got != bank.MaxAmount {
 		t.Errorf("the greatest without decimals is %d, %v", got, err)
 	}

@@ -360,6 +360,18 @@ func TestTheLeastThatCanBeChosen(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Errorf("run: %v", err)
 		}
+		one := bank.New(engine, bank.Options{Batch: 1})
+		for range 2 {
+			if err := one.Submit(t.Context(), deposit(1), func(bank.Reply, error) {}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop = start(one)
+		engine.release <- nil
+		engine.release <- nil
+		if err := stop(); err != nil || len(engine.batches) != 3 {
+			t.Errorf("run: %v, %d batches", err, len(engine.batches))
+		}
 	})
 }
 

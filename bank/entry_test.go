@@ -168,6 +168,7 @@ func TestAnEntryHasOneForm(t *testing.T) {
 		"a seq in two bytes":            "01" + "8500" + written[4:],
 		"a flag that is not known":      "01" + "05" + "00" + "02" + "00" + "02" + written[12:],
 		"a peer without an address":     written[:14] + "021234" + written[16:],
+		"a peer of a byte more":         written[:14] + "41" + "fe800000000000000000000000000001" + strings.Repeat("7a", 47) + "0100" + written[16:],
 		"a peer that is none":           written[:14] + "03123456" + written[16:],
 		"an account that has a place":   written[:len(written)-4] + "00" + "03616e61" + "02",
 		"a place of nothing":            written[:len(written)-4] + "02" + "02",
