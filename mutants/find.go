@@ -199,11 +199,11 @@ func (f *finder) text(node ast.Node) string {
 }
 
 // add adds the place of a node, with a mutant for each change.
-func (f *finder) add(node ast.Node, changes []string, write func(first, after int, inner func(start, end int) string) string) {
+func (f *finder) add(node ast.Node, changes []string, write writing) {
 	f.addAt(node.Pos(), node.End(), changes, write)
 }
 
-func (f *finder) addAt(from, to token.Pos, changes []string, write func(int, int, func(int, int) string) string) {
+func (f *finder) addAt(from, to token.Pos, changes []string, write writing) {
 	p := &place{start: f.offset(from), end: f.offset(to), write: write}
 	for _, change := range changes {
 		p.mutants = append(p.mutants, &mutant{

@@ -28,9 +28,13 @@ func (m *mutant) key() string { return m.file + " " + m.function + ": " + m.chan
 type place struct {
 	start, end int // bytes
 	mutants    []*mutant
-	write      func(first, after int, inner func(start, end int) string) string
+	write      writing
 	within     []*place
 }
+
+// writing returns what stands in the place of a piece of text: first and after bound the ids of its mutants, and inner returns a
+// part of the piece with the places in it replaced.
+type writing func(first, after int, inner func(start, end int) string) string
 
 // sort puts the places into the order of the text, and each before those within it.
 func (f *source) sort() {

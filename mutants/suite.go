@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -163,7 +164,7 @@ func (s *suite) meetOne(m *mutant, temp string) {
 
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
 
-// try runs some tests, which take so long without it, on a mutant.
+// try runs some tests, which take so long without it, on a mutant. A run that could not be made has killed nothing.
 func (s *suite) try(m *mutant, names []string, took time.Duration, temp string) (verdict, string) {
 	limit := took*slower + s.patience
 	ctx, cancel := context.WithTimeout(context.Background(), limit+s.patience)
@@ -172,8 +173,9 @@ func (s *suite) try(m *mutant, names []string, took time.Duration, temp string) 
 		"-test.run=^("+strings.Join(names, "|")+")$", "-test.timeout="+limit.String())
 	said, err := run.CombinedOutput()
 	removeWithin(temp)
+	var exit *exec.ExitError
 	switch {
-	case err == nil:
+	case !errors.As(err, &exit):
 		return survived, ""
 	case ctx.Err() != nil || bytes.Contains(said, []byte("panic: test timed out")):
 		return killedByTime, ""
