@@ -30,8 +30,12 @@ func OpenKey(fsys disk.FS, name string) (*Key, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w", KeyFile, err)
 	}
-	if _, err := disk.Head(fsys, HeadsFile, 1); !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: there is %s, but not %s, with which they were signed", ErrKey, HeadsFile, KeyFile)
+	switch signed, err := disk.Head(fsys, HeadsFile, 1); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read %s: %w", HeadsFile, err)
+	case len(signed) > 0:
+		return nil, fmt.Errorf("%w: %s is missing, with which those in %s were signed: put it there; when it is lost, move %s away, and heads "+
+			"begin anew with another", ErrKey, KeyFile, HeadsFile, HeadsFile)
 	}
 	made, err := NewKey(name)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"gateway/bank"
 	"gateway/bank/journal"
 	"gateway/disk"
+	"gateway/evidence"
 	"gateway/statelog"
 	"gateway/transport/mqtt"
 )
@@ -25,9 +26,12 @@ the name DIR.tmp, synced, read back and checked as journal verify does, and
 only then called DIR. The gateway is not asked, locked or stopped.
 
 DIR may be there if it is empty; anything else is refused. To restore, stop the
-gateway, put the directory of ledger.path aside, copy DIR there, run gateway
-journal verify, and start. What was answered after the backup is not in it:
-let clients whose sessions were kept know, or move its mqtt directory away.
+gateway, put the directory of ledger.path aside, copy DIR there, and into it
+the secret head.key, which no backup has: from the directory that was put
+aside, or from where it is kept safe. Run gateway journal verify, and start.
+When that key is lost, move heads away, and heads begin anew with another key.
+What was answered after the backup is not in it: let clients whose sessions
+were kept know, or move its mqtt directory away.
 
 Exits 65 when what was to be copied is damaged, with the first bad entry; 2
 when DIR cannot be used, 75 when there is no space in it or the backup was
@@ -60,9 +64,9 @@ func backupCommand() command {
 	}
 }
 
-// evidence are the files besides the journal and the sessions that a backup carries when they are there: the signed heads and
+// headFiles are the files besides the journal and the sessions that a backup carries when they are there: the signed heads and
 // the key to check them with. The key that signs stays where it is.
-var evidence = []string{"heads", "head.pub"}
+var headFiles = []string{evidence.HeadsFile, evidence.PublicKeyFile}
 
 // Why there is no backup, besides what the packages below tell.
 var (
@@ -164,7 +168,7 @@ func (b *backup) fill(ctx context.Context, from disk.FS, id [16]byte) error {
 	if err := b.fillSessions(ctx, id); err != nil {
 		return err
 	}
-	for _, name := range evidence {
+	for _, name := range headFiles {
 		bytes, err := disk.CopyWhole(ctx, from, to, name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("copy %s: %w", name, err)
@@ -197,8 +201,12 @@ func (b *backup) fillSessions(ctx context.Context, id [16]byte) error {
 
 // verify reads the draft as a start would, and all of the journal. Damage in it is the source's, if the source has it too.
 func (b *backup) verify(ctx context.Context) error {
-	var err error
-	b.report, err = journal.Dump(b.draft, func(*bank.Entry, [32]byte) error { return ctx.Err() })
+	heads, err := headFlags{}.open(b.draft)
+	if err != nil {
+		return err
+	}
+	defer heads.close()
+	b.report, err = heads.read(b.draft, func(*bank.Entry, [32]byte) error { return ctx.Err() })
 	if errors.Is(err, journal.ErrDamaged) {
 		if _, of := journal.Verify(b.source); errors.Is(of, journal.ErrDamaged) {
 			return of
@@ -206,6 +214,9 @@ func (b *backup) verify(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", errCopy, err)
 	}
 	if err != nil {
+		return err
+	}
+	if _, err := heads.finish(b.report); err != nil {
 		return err
 	}
 	sessions, err := disk.Existing(filepath.Join(b.draft, sessionsDirectory))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"gateway/bank"
 	"gateway/bank/banktest"
 	"gateway/client"
+	"gateway/evidence"
 	"gateway/disk/disktest"
 )
 
@@ -51,6 +53,7 @@ func TestTortureOfBackups(t *testing.T) {
 			}
 			t.Logf("a backup of more than %d entries in %v", len(before), time.Since(began).Round(time.Millisecond))
 			run.await(tortureFloor)
+			bringKey(t, run.dir, home)
 			checkBackup(t, home, before)
 		}
 	}
@@ -211,6 +214,22 @@ func checkBackup(t *testing.T, home string, before []banktest.Told) {
 	collect(t, p.addresses["mqtt"][0])
 	if code, err := p.stop(syscall.SIGTERM); code != exitDone || err != nil {
 		t.Errorf("the restored gateway ended with %d, %v\n%s", code, err, p.stderr.String())
+	}
+}
+
+// bringKey puts the key that signs heads, which no backup has, where the backup is served.
+func bringKey(t *testing.T, from, home string) {
+	t.Helper()
+	target := filepath.Join(home, "data", evidence.KeyFile)
+	if _, err := os.Stat(target); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the backup has the secret key: %v", err)
+	}
+	key, err := os.ReadFile(filepath.Join(from, "data", evidence.KeyFile))
+	if err == nil {
+		err = os.WriteFile(target, key, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

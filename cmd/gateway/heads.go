@@ -225,6 +225,27 @@ func (c *headCheck) verify(dir string) (journal.Report, error) {
 	return journal.Dump(dir, c.Entry)
 }
 
+// read is verify, and calls visit with every entry too.
+func (c *headCheck) read(dir string, visit func(*bank.Entry, [32]byte) error) (journal.Report, error) {
+	return journal.Dump(dir, func(e *bank.Entry, hash [32]byte) error {
+		if err := visit(e, hash); err != nil || c.Checker == nil {
+			return err
+		}
+		return c.Entry(e, hash)
+	})
+}
+
+// finish holds what was read against the heads.
+func (c *headCheck) finish(report journal.Report) (told evidence.CheckReport, err error) {
+	if c.Checker == nil {
+		return told, nil
+	}
+	if told, err = c.Finish(report.ID); err != nil {
+		return told, fmt.Errorf("the heads in %s: %w", c.file.Name(), err)
+	}
+	return told, nil
+}
+
 // tell prints what the heads say of the journal, and returns the exit code.
 func (c *headCheck) tell(env *environment, report journal.Report) int {
 	if c.Checker == nil {
@@ -233,9 +254,9 @@ func (c *headCheck) tell(env *environment, report journal.Report) int {
 		}
 		return exitDone
 	}
-	told, err := c.Finish(report.ID)
+	told, err := c.finish(report)
 	if err != nil {
-		env.complain("the heads in %s: %v", c.file.Name(), err)
+		env.complain("%v", err)
 		return exitDamaged
 	}
 	fmt.Fprintf(env.stdout, "heads     %d", told.Heads)
