@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -212,9 +213,9 @@ func TestHeadsThatCannotBeKept(t *testing.T) {
 		for _, kind := range []disktest.Kind{disktest.Write, disktest.Sync} {
 			synctest.Test(t, func(t *testing.T) {
 				d := disktest.New(1)
-				failing := false
+				var failing atomic.Bool
 				d.Before = func(op disktest.Op) error {
-					if failing && op.File == evidence.HeadsFile && op.Kind == kind {
+					if failing.Load() && op.File == evidence.HeadsFile && op.Kind == kind {
 						return fault
 					}
 					return nil
@@ -222,14 +223,14 @@ func TestHeadsThatCannotBeKept(t *testing.T) {
 				h := build(t, d, evidence.Options{Every: time.Second})
 				h.deposit(3)
 				h.receipt(3)
-				failing = true
+				failing.Store(true)
 				h.deposit(3)
 				<-time.After(5 * time.Second)
 				if h.heads.Failed() == 0 || h.heads.Newest().Seq != 3 {
 					t.Errorf("%v: %d failures, the last head of %d", fault, h.heads.Failed(), h.heads.Newest().Seq)
 				}
 				h.receipt(3) // what there is can be proved
-				failing = false
+				failing.Store(false)
 				h.deposit(3)
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
