@@ -17,8 +17,8 @@ import (
 	"gateway/bank"
 	"gateway/bank/banktest"
 	"gateway/client"
-	"gateway/evidence"
 	"gateway/disk/disktest"
+	"gateway/evidence"
 )
 
 // backupRounds is how often a gateway is killed while it is backed up; GATEWAY_BACKUP_TORTURE sets another number.
