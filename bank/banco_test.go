@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -277,6 +278,37 @@ func TestARestartOrAClockSetBackNeverPaysAPeriodTwice(t *testing.T) {
 		run(3 * time.Minute)
 		if got, _ := engine.Ledger().Balance("ana"); got <= want {
 			t.Errorf("later periods paid nothing: %d", got)
+		}
+	})
+}
+
+// TestMissedPeriodsAreNotMadeUpFor lets a process be paused for an hour: it pays once, after one hold, and goes on in step.
+func TestMissedPeriodsAreNotMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)
+		commitOne(t, engine, deposit(1000))
+		var shift atomic.Int64
+		b := bank.New(engine, bank.Options{
+			Investment: bank.Investment{Enabled: true, FirstAfter: time.Minute, Every: time.Minute, Hold: 5 * time.Second, Rate: "1"},
+			Now:        func() time.Time { return time.Now().Add(time.Duration(shift.Load())) },
+		})
+		stop := start(b)
+		expect := func(want bank.Amount) {
+			t.Helper()
+			if got, _ := engine.Ledger().Balance("ana"); got != want {
+				t.Errorf("the balance is %d, want %d", got, want)
+			}
+		}
+		pass(30 * time.Second)
+		shift.Store(int64(time.Hour))
+		pass(36 * time.Second)
+		expect(2000)
+		pass(58 * time.Second)
+		expect(2000)
+		pass(2 * time.Second)
+		expect(4000)
+		if err := stop(); err != nil {
+			t.Errorf("run: %v", err)
 		}
 	})
 }

@@ -37,8 +37,12 @@ func newPeriods(investment Investment, now time.Time) *periods {
 	return p
 }
 
-// operation returns the yield of the current period and steps to the next.
+// operation returns the yield of the period that is due, of several the last, and steps to the next.
 func (p *periods) operation(now time.Time) Operation {
+	if missed := now.Sub(p.due) / p.investment.Every; missed > 0 {
+		p.number += int64(missed)
+		p.due = p.due.Add(missed * p.investment.Every)
+	}
 	op := Operation{
 		Kind: KindYield, Principal: HousePrincipal, ID: "yield-" + strconv.FormatInt(p.number, 10), Memo: p.investment.Rate,
 	}

@@ -20,9 +20,10 @@
 // guess. The two are told apart by what was durable for certain: all that is before the mark or the end of a snapshot, all
 // that is before a frame that begins a later batch, and all of a segment that another follows.
 //
-// There is one thing no reader can tell: after a power cut the mark may be older than the journal, and when then the very
-// last batch is found in pieces, a torn batch and one that was durable and rotted look the same. It is taken for torn. After
-// a stop, and after a process that was killed, the mark leaves no such doubt.
+// There is one thing no reader can tell: after a power cut the mark may be older than the journal, and when then its end is
+// found in pieces, with no whole batch behind, a torn batch and durable ones that rotted look the same. They are taken for
+// torn. After a stop, and after a process that was killed, the mark leaves no such doubt; and a signed head of an entry that
+// is gone (package evidence) stops the start.
 //
 // Unless the mark stands at its end, the tail that remains is written into new blocks and synced before anything is served,
 // because after a crash the system may show bytes that the disk has not.
@@ -31,5 +32,5 @@
 //
 // One process may open a directory at a time. A failed write or sync stops the engine for good: nothing is tried again,
 // since a second sync may claim what the first lost. A disk that says it has synced and has not cannot be survived. Whoever
-// can write the files can also write them anew with other hashes; only a copy of a hash elsewhere shows that.
+// can write the files can also write them anew with other hashes; only a signed head kept elsewhere shows that.
 package journal
