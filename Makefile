@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 1
 
-.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-storage soak idle attack legacy bugbank mutants simulate
+.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-process torture-storage torture-backup soak idle attack legacy bugbank mutants simulate
 
 check: fmt vet lint race powercut simulate fuzz
 
@@ -54,24 +54,27 @@ BUG ?=
 bugbank:
 	GATEWAY_BUGBANK=1 $(GO) test -count=1 -timeout 0 -v -run '^TestBugbank$$/^$(BUG)' ./bugbank
 
-# torture kills the real binary under load by both doors, KILLS times, and under devices whose MQTT sessions persist,
+# torture is all that is done to the real binary: torture-process, torture-storage and torture-backup. Every row is "row: figure (aim)".
+# Control groups, mounts, loop devices and strace want root; what cannot be had is skipped by its name.
+torture: torture-process torture-storage torture-backup
+
+# torture-process kills the real binary under load by both doors, KILLS times, and under devices whose MQTT sessions persist,
 # SESSION_KILLS times, and joins what clients were told with the journal. Every nemesis befalls it by itself (a disk is filled FILLS
 # times), and then, for NEMESIS_MINUTES, one after the other and all together. WINDOWS of 1,000 operations are judged from outside.
-# It prints "row: figure (aim)". GATEWAY_PAUSE=60s makes pauses as long as that, GATEWAY_SEED repeats the choices. Control groups,
-# mounts and strace want root; what cannot be had is skipped by its name.
+# GATEWAY_PAUSE=60s makes pauses as long as that, GATEWAY_SEED repeats the choices.
 KILLS ?= 200
 SESSION_KILLS ?= 500
 NEMESIS_MINUTES ?= 2
 WINDOWS ?= 50
 FILLS ?= 20
-torture:
+torture-process:
 	GATEWAY_TORTURE=$(KILLS) GATEWAY_SESSION_TORTURE=$(SESSION_KILLS) GATEWAY_NEMESES=$(NEMESIS_MINUTES)m \
 		GATEWAY_WINDOWS=$(WINDOWS) GATEWAY_FILLS=$(FILLS) \
-		$(GO) test -count=1 -timeout 0 -run '^Test(Torture|Under|BlackBox)' -v ./cmd/gateway
+		$(GO) test -count=1 -timeout 0 -run '^Test(Torture|TortureOfSessions|Under.*|BlackBox)$$' -v ./cmd/gateway
 
 # torture-storage does to the real binary what disks do: POWER_CUTS under each kind of clients, on a real ext4 mounted in turns with
 # other options; LYING_DISKS that have not synced what they said; STRIKES at the system calls of its files, by default at every one
-# in every way; FLIPS of bits at rest. It wants root, loop devices and a tmpfs, says what it skips without, and takes some 20 minutes.
+# in every way; FLIPS of bits at rest. It takes some 20 minutes.
 POWER_CUTS ?= 1000
 LYING_DISKS ?= 50
 STRIKES ?= 1000000
@@ -79,6 +82,12 @@ FLIPS ?= 2000
 torture-storage:
 	GATEWAY_POWER_CUTS=$(POWER_CUTS) GATEWAY_LYING_DISKS=$(LYING_DISKS) GATEWAY_STRIKES=$(STRIKES) GATEWAY_FLIPS=$(FLIPS) \
 		$(GO) test -count=1 -timeout 0 -run '^Test(PowerCuts|ALyingDisk|EveryCall|FlippedBits)' -v ./cmd/gateway
+
+# torture-backup takes backups, and verifies, of a gateway that is loaded and killed, for so many rounds.
+BACKUPS ?= 50
+torture-backup:
+	GATEWAY_BACKUP_TORTURE=$(BACKUPS) GATEWAY_VERIFY_TORTURE=$(BACKUPS) \
+		$(GO) test -count=1 -timeout 0 -run '^TestTortureOf(Backups|Verify)$$' -v ./cmd/gateway
 
 # legacy plays so many random operations of each of several kinds to the gateway and to the old bank's rules in Python, which
 # must answer alike but for the differences that PROTOCOL.md names. A failure prints what GATEWAY_LEGACY repeats it.
@@ -98,8 +107,9 @@ idle: CLIENTS ?= 10000
 idle:
 	GATEWAY_IDLE=$(CLIENTS) $(GO) test -count=1 -timeout 60m -run '^TestIdle$$' -v ./cmd/gateway
 
-# mutants changes the code of PACKAGE in one small way after another and prints which changes its tests do not notice. Long tests
-# are short at first (rapid makes a fifth of its checks then); what survives those and is not explained in mutants/explained.txt meets them at full length.
+# mutants changes the code of PACKAGE in one small way after another and prints which changes its tests do not notice. Long
+# tests are short at first (rapid makes a fifth of its checks then); what survives those and is not explained in
+# mutants/explained.txt meets them at full length.
 mutants: PACKAGE ?= ./bank
 mutants:
 	nice $(GO) run ./mutants -short "-test.short -rapid.checks=150" -again . $(PACKAGE) -rapid.nofailfile
