@@ -258,7 +258,8 @@ func TestSessionsThatCannotBeWrittenStopTheStart(t *testing.T) {
 		disk.Before = func(disktest.Op) error { return fault }
 		keeping := &mqtt.Keeping{Store: sessionStore{sessions}, Recovery: mqtt.NewRecovery(), Seq: func() uint64 { return 0 }}
 		kept := &storage{sessions: sessions, keeping: keeping}
-		s := &server{bank: bank.New(newGated(), bank.Options{}), kept: kept, logger: slog.New(slog.DiscardHandler)}
+		banco, logger := bank.New(newGated(), bank.Options{}), slog.New(slog.DiscardHandler)
+		s := &server{bank: banco, desk: kept.desk(banco, logger), kept: kept, logger: logger}
 		if err := s.listen(t.Context(), trialSettings(), newMetrics(build{})); !errors.Is(err, fault) || exitCode(err) != exitBroken {
 			t.Errorf("listen: %v, exit %d", err, exitCode(err))
 		}
@@ -353,7 +354,8 @@ admin: { address: "127.0.0.1:0" }
 // TestLostListenerEndsTheServer leaves with the code that a restart may heal.
 func TestLostListenerEndsTheServer(t *testing.T) {
 	banco := bank.New(bank.NewMemory(bank.Rules{}, time.Now), bank.Options{})
-	s := &server{bank: banco, kept: new(storage), logger: slog.New(slog.DiscardHandler)}
+	logger := slog.New(slog.DiscardHandler)
+	s := &server{bank: banco, desk: new(storage).desk(banco, logger), kept: new(storage), logger: logger}
 	if err := s.listen(t.Context(), trialSettings(), newMetrics(build{})); err != nil {
 		t.Fatal(err)
 	}
@@ -376,7 +378,8 @@ func TestListenBindsAllOrNone(t *testing.T) {
 	defer held.Close()
 	settings := trialSettings()
 	settings.Admin.Address = held.Addr().String()
-	s := &server{bank: bank.New(newGated(), bank.Options{}), kept: new(storage), logger: slog.New(slog.DiscardHandler)}
+	banco, logger := bank.New(newGated(), bank.Options{}), slog.New(slog.DiscardHandler)
+	s := &server{bank: banco, desk: new(storage).desk(banco, logger), kept: new(storage), logger: logger}
 	err = s.listen(t.Context(), settings, newMetrics(build{}))
 	if !errors.Is(err, syscall.EADDRINUSE) || exitCode(err) != exitPassing || !strings.Contains(err.Error(), "admin.address") {
 		t.Fatalf("listen: %v, exit %d", err, exitCode(err))
