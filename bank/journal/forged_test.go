@@ -167,6 +167,9 @@ func TestAJournalThatBeginsLaterIsDamage(t *testing.T) {
 	disk := disktest.New(1)
 	disk.Put(firstSegment, journal.Forge(2, e.AppendCanonical(nil)))
 	mustBeDamaged(t, disk, firstSegment)
+	if _, err := journal.VerifyFS(disk); err == nil || !strings.Contains(err.Error(), "does not begin with the first entry") {
+		t.Errorf("%v", err)
+	}
 }
 
 // mustBeDamaged makes sure that whoever reads a journal names the file.
