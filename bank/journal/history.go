@@ -72,7 +72,10 @@ func (h *history) read(segment uint64, offset int64) ([]byte, error) {
 	}
 	if int64(n) < size {
 		frame = make([]byte, size)
-		if n, err := file.ReadAt(frame, offset); int64(n) < size {
+		switch n, err := file.ReadAt(frame, offset); {
+		case int64(n) < size && err == io.EOF:
+			return nil, &damage
+		case int64(n) < size:
 			return nil, fmt.Errorf("read %s: %w", segmentName(segment), err)
 		}
 	}
