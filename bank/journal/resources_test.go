@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -136,6 +138,11 @@ func TestTheObserverHearsWhatIsWritten(t *testing.T) {
 	closeEngine(t, engine)
 	if got := fmt.Sprint(heard.snapshots); got != "[14 24 38]" || len(heard.failures) != 1 || !errors.Is(heard.failures[0], syscall.ENOSPC) {
 		t.Errorf("heard of snapshots %s and failures %v", got, heard.failures)
+	}
+	names, _ := disk.List()
+	kept := slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, "snapshot") })
+	if want := []string{"snapshot-0000000000000018", "snapshot-0000000000000026"}; !slices.Equal(kept, want) {
+		t.Errorf("kept are %v, want %v", kept, want)
 	}
 }
 
