@@ -20,23 +20,53 @@ func TestReadmeOnANetwork(t *testing.T) {
 	needed(t, "openssl", "apt-get install openssl")
 	needed(t, "python3", "apt-get install python3")
 	needed(t, "mosquitto_pub", "apt-get install mosquitto-clients")
-	page, err := os.ReadFile("../../README.md")
+	script := readmeSession(t, "On a network")
+	home := t.TempDir()
+	old, secure := freeAddresses(t, rand.New(rand.NewPCG(rand.Uint64(), 1)))
+	printed := paste(t, home, strings.NewReplacer(
+		"9999", portOf(old), "8883", portOf(secure), "auth:\n", "admin: { address: \"\" }\nauth:\n", // its port is the default
+	).Replace(script))
+	if promised := comparePrinted(t, script, printed); promised < 9 {
+		t.Errorf("README.md tells only %d lines of what is printed", promised)
+	}
+	watchLog(t, filepath.Join(home, "bank"))
+}
+
+// TestReadmeOnEvidence does so with what it tells to paste beside a gateway that serves.
+func TestReadmeOnEvidence(t *testing.T) {
+	home := homeOfBackup(t)
+	p, err := startGateway(home, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(page), "\n## On a network\n")
+	defer p.kill()
+	script := readmeSession(t, "Keep it, and prove it")
+	address := " --address " + p.addresses["socket"][0]
+	printed := paste(t, home, "cd "+home+"\n"+strings.NewReplacer(
+		"--id pay/11", "--id pay/11"+address, "--receipt >", "--receipt"+address+" >",
+	).Replace(script))
+	if promised := comparePrinted(t, script, printed); promised < 4 {
+		t.Errorf("README.md tells only %d lines of what is printed", promised)
+	}
+}
+
+// readmeSession returns what a section of README.md tells to paste.
+func readmeSession(t *testing.T, heading string) string {
+	t.Helper()
+	_, section, _ := strings.Cut(readFile(t, "../../README.md"), "\n## "+heading+"\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var script strings.Builder
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, -1) {
 		script.WriteString(block[1])
 	}
-	home := t.TempDir()
-	old, secure := freeAddresses(t, rand.New(rand.NewPCG(rand.Uint64(), 1)))
-	printed := paste(t, home, strings.NewReplacer(
-		"9999", portOf(old), "8883", portOf(secure), "auth:\n", "admin: { address: \"\" }\nauth:\n", // its port is the default
-	).Replace(script.String()))
-	lines, promised := strings.Split(printed, "\n"), 0
-	for line := range strings.Lines(script.String()) {
+	return script.String()
+}
+
+// comparePrinted checks that what a script says will be printed was, in its order, and returns how many lines that are.
+func comparePrinted(t *testing.T, script, printed string) (promised int) {
+	t.Helper()
+	lines := strings.Split(printed, "\n")
+	for line := range strings.Lines(script) {
 		want, ok := strings.CutPrefix(strings.TrimSpace(line), "# ")
 		if !ok {
 			continue
@@ -49,10 +79,7 @@ func TestReadmeOnANetwork(t *testing.T) {
 			}
 		}
 	}
-	if promised < 9 {
-		t.Errorf("README.md tells only %d lines of what is printed", promised)
-	}
-	watchLog(t, filepath.Join(home, "bank"))
+	return promised
 }
 
 // paste runs a script in the tree, as somebody does whose home is that directory, and returns all that it prints. It must
