@@ -1,6 +1,7 @@
 package evidence_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -204,6 +205,38 @@ func TestATornHeadIsMadeAgain(t *testing.T) {
 			t.Fatalf("the first %d bytes: %d heads", n, heads)
 		}
 		g.close()
+	}
+}
+
+// A head with a flipped bit is passed over like one that was torn, or is damage, or another key's: never taken for one.
+func TestEveryFlippedBitOfAKeptHead(t *testing.T) {
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: never})
+	h.deposit(5)
+	h.receipt(5)
+	first := len(kept(d))
+	h.deposit(5)
+	h.close()
+	whole := kept(d)
+	for bit := range 8 * len(whole) {
+		f := d.Fork(1)
+		flipped := bytes.Clone(whole)
+		flipped[bit/8] ^= 1 << (bit % 8)
+		f.Put(evidence.HeadsFile, flipped)
+		g := &house{tb: t, fsys: f, stop: func() {}}
+		err := g.open()
+		switch {
+		case err == nil:
+			if got := g.heads.Newest().Seq; got != 10 && bit/8 < first || got != 5 && bit/8 >= first {
+				t.Errorf("bit %d of %d: the last head is of %d", bit, 8*first, got)
+			}
+			g.close()
+		case bit/8 < first-len("\n\n") || !errors.Is(err, evidence.ErrDamaged) && !errors.Is(err, evidence.ErrKey):
+			t.Errorf("bit %d of %d: %v", bit, 8*first, err)
+		}
+		if err != nil {
+			g.engine.Close()
+		}
 	}
 }
 

@@ -115,10 +115,12 @@ func (k *kept) recover(key *PublicKey) (last record, ok bool, err error) {
 	}
 	k.end = last.next
 	if size-k.end > int64(maxRecord) {
-		return last, ok, &DamageError{Reason: fmt.Sprintf("what %s has from byte %d on is no head", HeadsFile, k.end)}
+		return last, ok, &DamageError{Reason: fmt.Sprintf("%s at byte %d: what follows is no head", HeadsFile, k.end)}
 	}
 	if ok {
-		if err := key.check(&last.Head, &last.signature); err != nil {
+		if err := key.check(&last.Head, &last.signature); errors.Is(err, ErrHead) {
+			return last, ok, &DamageError{Reason: fmt.Sprintf("%s at byte %d: %v", HeadsFile, last.at, err)}
+		} else if err != nil {
 			return last, ok, err
 		}
 		if _, err := k.file.WriteAt([]byte(last.signed+recordEnd), last.at); err != nil {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -113,7 +114,7 @@ func cutState(t *testing.T, a *act) {
 		}
 	}
 	a.begin = t.TempDir()
-	if err := errors.Join(os.WriteFile(mark, old, 0o600), os.CopyFS(a.begin, os.DirFS(a.data()))); err != nil {
+	if err := errors.Join(os.WriteFile(mark, old, 0o600), copyTree(a.data(), a.begin)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -126,7 +127,7 @@ func (a *act) reset(t *testing.T) {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(a.data(), entry.Name())))
 	}
 	if a.begin != "" {
-		err = errors.Join(err, os.CopyFS(a.data(), os.DirFS(a.begin)))
+		err = errors.Join(err, copyTree(a.begin, a.data()))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -471,4 +472,12 @@ func (s *strikeTable) print(t *testing.T) {
 		t.Logf("%s: struck %d, exits %v, not reached %d, found as damage %d, acknowledged beside it %d",
 			name, row.struck, row.exits, row.missed, row.found, row.beside)
 	}
+}
+
+// copyTree copies a directory with the modes of its files into one that may be there.
+func copyTree(from, to string) error {
+	if out, err := exec.Command("cp", "-a", from+"/.", to).CombinedOutput(); err != nil {
+		return fmt.Errorf("cp: %w: %s", err, out)
+	}
+	return nil
 }

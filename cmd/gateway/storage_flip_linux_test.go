@@ -101,7 +101,7 @@ func newVault(t *testing.T) *vault {
 		}
 	}
 	v.begin = t.TempDir()
-	if err := os.CopyFS(v.begin, os.DirFS(v.data())); err != nil {
+	if err := copyTree(v.data(), v.begin); err != nil {
 		t.Fatal(err)
 	}
 	v.chain = v.hashes()
@@ -109,7 +109,7 @@ func newVault(t *testing.T) *vault {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		if info, err := entry.Info(); err != nil || info.Size() > 0 {
+		if info, err := entry.Info(); err != nil || info.Size() > 0 && !strings.HasPrefix(path, "head") { // package evidence flips those
 			v.files = append(v.files, path)
 		}
 		return err
