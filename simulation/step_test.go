@@ -264,10 +264,11 @@ func (w *world) jump() {
 // die ends the process without a word.
 func (w *world) die(cut bool) {
 	w.trace.add(line{what: "die", n: int64(len(w.book.facts))})
+	recovering := w.process != nil && w.process.phase == opening
 	w.kill(cut)
 	w.failing = nil
 	w.unanswered.Store(0)
-	w.torn = cut
+	w.torn = cut || w.torn && recovering
 }
 
 // begin starts a process, after it may have been seen what happens to damaged disks.

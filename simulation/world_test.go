@@ -40,7 +40,7 @@ type world struct {
 	ending            bool         // nothing new is asked, and nothing fails
 	failing           error        // what every operation on a disk gets until the process ends, or nil
 	lacksSpace        bool         // there was once none
-	torn              bool         // the last process lost its power, or failed
+	torn              bool         // the last process that was opened lost its power, or failed
 	rested            bool         // it was stopped, and did not fail
 	owner             [16]byte     // the journal's id
 	choices           []choice
