@@ -60,9 +60,7 @@ func newKeeper(s *Server, k *Keeping) *keeper {
 func (k *keeper) recover(r *Recovery) error {
 	began := r.Began()
 	k.start = r.seq
-	if err := r.restore(k.server); err != nil {
-		return err
-	}
+	r.restore(k.server)
 	seq := k.seq()
 	err := k.store.Checkpoint(func(emit func([]byte) error) error { return k.dump(seq, emit) })
 	switch {
@@ -175,6 +173,7 @@ func (k *keeper) check(ctx context.Context, entries uint64) {
 	k.parked = nil
 	k.mu.Unlock()
 	k.gap.Store(false)
+	ends := k.server.sessions.pendingEnds()
 	err := k.store.Checkpoint(func(emit func([]byte) error) error { return k.dump(seq, emit) })
 	if err != nil && !k.stuck {
 		k.server.options.Logger.Warn("no checkpoint of the sessions; trying again", "err", err)
@@ -187,6 +186,7 @@ func (k *keeper) check(ctx context.Context, entries uint64) {
 		return
 	}
 	k.start = seq
+	k.server.sessions.forgive(ends)
 	for _, then := range parked {
 		then()
 	}

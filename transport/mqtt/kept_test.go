@@ -446,6 +446,39 @@ func TestAStoreWithoutSpaceLosesNothing(t *testing.T) {
 	}
 }
 
+// The disk is full when a session ends, and the process is killed before a checkpoint: the session does not come back, and stands
+// in nobody's way. The simulation found it.
+func TestASessionWhoseEndWasNotKeptIsOver(t *testing.T) {
+	for _, next := range []hello{keeps(5, "c"), {id: "c"}} {
+		h := keep(t, nil)
+		p := listening(t, h.address, keeps(5, "c"))
+		p.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
+		p.ack(tPubrec, 1, 0)
+		p.expect(tPublish)
+		p.conn.Close()
+		h.shelf.set(func() { h.shelf.full = true })
+		next.stored = false
+		if k := call(t, h.address).greet(next); k.reason != 0x88 && (k.reason != 3 || next.level == 5) {
+			t.Fatalf("CONNACK 0x%02x", k.reason)
+		}
+		h.shelf.set(func() { h.shelf.full = false })
+		if _, ack := enter(t, h.address, next); ack.present {
+			t.Error("the session is there")
+		}
+		h = h.killed()
+		p, ack := enter(t, h.address, keeps(5, "c"))
+		if ack.present != (next.level == 5) {
+			t.Errorf("present %v", ack.present)
+		}
+		p.quiet()
+		p.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
+		p.ack(tPubrec, 1, 0)
+		if h.entries() != 2 {
+			t.Errorf("%d entries", h.entries())
+		}
+	}
+}
+
 // A connection that waits for another to give its session up gets an answer also when that other could not keep it. The
 // simulation found it.
 func TestATakeoverOfASessionThatCannotBeKeptEnds(t *testing.T) {

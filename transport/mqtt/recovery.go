@@ -20,6 +20,7 @@ type Recovery struct {
 	seq         uint64
 	incarnation uint64
 	sessions    map[uint64]*restored // by incarnation
+	newest      map[string]uint64    // incarnation, by client id
 }
 
 // restored is a session on its way back.
@@ -42,7 +43,9 @@ type kept struct {
 }
 
 // NewRecovery returns a Recovery that knows of nothing yet.
-func NewRecovery() *Recovery { return &Recovery{sessions: make(map[uint64]*restored)} }
+func NewRecovery() *Recovery {
+	return &Recovery{sessions: make(map[uint64]*restored), newest: make(map[string]uint64)}
+}
 
 // Seq returns the entry up to which the records say everything.
 func (r *Recovery) Seq() uint64 { return r.seq }
@@ -100,16 +103,21 @@ func newRestored() *restored {
 	return &restored{exchanges: make(map[uint64]*kept), released: make(map[uint64]bool)}
 }
 
-// session takes the record of a session. One that is known already is so from a later checkpoint.
+// session takes the record of a session. One that is known already is so from a later checkpoint. One that another of its client
+// id has followed has ended, whether or not its end was kept.
 func (r *Recovery) session(incarnation uint64, isNew bool, f *recordReader) {
 	s := newRestored()
 	s.id, s.principal = string(f.short()), string(f.short())
 	s.link, s.subscriptions = f.link(), f.filters()
 	s.arrivals, s.settled, s.acked = f.uvarint(), f.uvarint(), f.uvarint()
 	f.bad = f.bad || incarnation == 0 || !validClientID(s.id)
-	if isNew && !f.bad {
-		r.sessions[incarnation] = s
-		r.incarnation = max(r.incarnation, incarnation)
+	if !isNew || f.bad {
+		return
+	}
+	r.incarnation = max(r.incarnation, incarnation)
+	if before := r.newest[s.id]; before <= incarnation {
+		delete(r.sessions, before)
+		r.newest[s.id], r.sessions[incarnation] = incarnation, s
 	}
 }
 
@@ -164,7 +172,7 @@ func (r *Recovery) Entry(e *bank.Entry) error {
 }
 
 // restore gives the server the sessions that have not ended. A session that was connected counts as disconnected now.
-func (r *Recovery) restore(server *Server) error {
+func (r *Recovery) restore(server *Server) {
 	registry := &server.sessions
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
@@ -180,9 +188,6 @@ func (r *Recovery) restore(server *Server) error {
 			registry.forgetLocked(s, nil)
 			continue
 		}
-		if other := registry.sessions[s.id]; other != nil {
-			return fmt.Errorf("mqtt: %q has two sessions, %d and %d", s.id, other.incarnation, incarnation)
-		}
 		s.mu.Lock()
 		s.restoreLocked(from, now)
 		if from.link.connected {
@@ -192,7 +197,6 @@ func (r *Recovery) restore(server *Server) error {
 		registry.addLocked(s)
 	}
 	r.sessions = nil
-	return nil
 }
 
 // over reports whether a session has ended.

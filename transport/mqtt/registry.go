@@ -3,6 +3,7 @@ package mqtt
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,8 @@ type registry struct {
 	sessions    map[string]*session
 	owned       map[string]int // how many each principal has
 	incarnation uint64         // of the session that was kept last
+	// unended has, by client id, the incarnation of a session whose end was not kept for want of space: a restart would find it.
+	unended map[string]uint64
 }
 
 // claim is what a CONNECT asks for.
@@ -99,7 +102,7 @@ func (r *registry) keep(c *conn, got taken) (s *session, present bool, err error
 func (r *registry) take(c *conn, want claim) (taken, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	got := taken{session: r.sessions[want.id], durable: make(chan error, 2)}
+	got := taken{session: r.sessions[want.id], durable: make(chan error, 3)}
 	durable := func(err error) { got.durable <- err }
 	if s := got.session; s != nil {
 		if s.principal != want.principal {
@@ -111,6 +114,10 @@ func (r *registry) take(c *conn, want claim) (taken, error) {
 		if got.present = !want.clean && !r.expiredLocked(s); !got.present {
 			got.records += r.forgetLocked(s, durable)
 		}
+	}
+	if incarnation, ok := r.unended[want.id]; ok && !got.present {
+		r.endLocked(want.id, incarnation, durable)
+		got.records++
 	}
 	if !got.present {
 		s, err := r.makeLocked(want, c.expiry > 0)
@@ -223,8 +230,46 @@ func (r *registry) forgetLocked(s *session, durable func(error)) (records int) {
 	if s.incarnation == 0 {
 		return 0
 	}
-	r.append(binary.AppendUvarint([]byte{recordEnd}, s.incarnation), durable)
+	r.endLocked(s.id, s.incarnation, durable)
 	return 1
+}
+
+// endLocked writes down that a session has ended. With durable nil, a restart may find that out by itself.
+func (r *registry) endLocked(id string, incarnation uint64, durable func(error)) {
+	record := binary.AppendUvarint([]byte{recordEnd}, incarnation)
+	if durable == nil {
+		r.append(record, nil)
+		return
+	}
+	r.append(record, func(err error) {
+		r.mu.Lock()
+		switch {
+		case errors.Is(err, ErrNoSpace):
+			r.unended[id] = incarnation
+		case r.unended[id] == incarnation:
+			delete(r.unended, id)
+		}
+		r.mu.Unlock()
+		durable(err)
+	})
+}
+
+// pendingEnds returns the ends that are not kept. A checkpoint that begins now makes up for them: see [registry.forgive].
+func (r *registry) pendingEnds() map[string]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.unended)
+}
+
+// forgive drops the ends that a checkpoint has made up for.
+func (r *registry) forgive(ends map[string]uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, incarnation := range ends {
+		if r.unended[id] == incarnation {
+			delete(r.unended, id)
+		}
+	}
 }
 
 // sweep throws away the sessions that have expired.
