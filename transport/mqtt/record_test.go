@@ -176,6 +176,9 @@ func TestAnEntryKnowsBetterThanACheckpoint(t *testing.T) {
 	if first := sessions["c"].outbound.queue.first; first == nil || first.reply != e.Reply() || first.next != nil {
 		t.Errorf("the reply is %+v", first)
 	}
+	if again := (&exchange{qos: 1, id: 7, mark: x.mark}); !sessions["c"].knownLocked(again, true) {
+		t.Error("a redelivery is done again")
+	}
 }
 
 // A backup copies the sessions before the journal: there may be entries of a session that began between the two. No other

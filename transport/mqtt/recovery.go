@@ -136,7 +136,8 @@ func (s *restored) answer(kind byte, incarnation uint64, f *recordReader) {
 }
 
 // add takes an operation. Of one that a checkpoint has dealt with, only what that says counts, but for the answer: a checkpoint
-// beside a failing disk may have "unavailable" where the entry, which reached it, knows better.
+// beside a failing disk may have "unavailable" where the entry, which reached it, knows better; then a redelivery of QoS 1 is one,
+// though "unavailable" alone would let it be tried again.
 func (s *restored) add(k *kept, fromCheckpoint bool) {
 	known := s.exchanges[k.number]
 	switch {
@@ -146,6 +147,8 @@ func (s *restored) add(k *kept, fromCheckpoint bool) {
 		if fromCheckpoint {
 			known.known = known.known || k.known
 			known.owed = known.owed || k.owed
+		} else if known.qos == 1 && known.reply.Code == bank.Unavailable {
+			known.known = true
 		}
 		if k.replied && (!known.replied || !fromCheckpoint) {
 			known.manner, known.below = k.manner, k.below
