@@ -246,6 +246,13 @@ func TestArchitectureNamesTestsThatExist(t *testing.T) {
 	}
 }
 
+// TestReliabilityNamesTestsThatExist holds RELIABILITY.md to the tree.
+func TestReliabilityNamesTestsThatExist(t *testing.T) {
+	if named := namedTests(t, "RELIABILITY.md"); named < 60 {
+		t.Errorf("only %d tests are named", named)
+	}
+}
+
 // rows are the attacks that SECURITY.md has to speak of: from the first to the last of each letter.
 var rows = []struct {
 	letter      string
