@@ -33,7 +33,7 @@ const (
 // the tree as it is. GATEWAY_BUGBANK=1 asks for it.
 func TestBugbank(t *testing.T) {
 	if os.Getenv("GATEWAY_BUGBANK") == "" {
-		t.Skip("it takes minutes; make bugbank runs it")
+		t.Skip("SKIPPED: it takes minutes; make bugbank runs it")
 	}
 	began := time.Now()
 	slots := make(chan struct{}, atOnce)
