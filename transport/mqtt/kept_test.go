@@ -479,6 +479,27 @@ func TestASessionWhoseEndWasNotKeptIsOver(t *testing.T) {
 	}
 }
 
+// A session whose end a failed store did not keep comes back at the restart, with the packet ids that it has taken. Until then
+// no new one is promised in its stead, however often it is asked for and whether that one would be kept. The simulation found it.
+func TestNoSessionIsNewWhileARestartWouldFindTheOld(t *testing.T) {
+	for _, next := range []hello{keeps(5, "c"), {id: "c", level: 5}, {id: "c", level: 4}, {id: "c", level: 3}} {
+		h := keep(t, nil)
+		p := listening(t, h.address, keeps(next.level, "c"))
+		p.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
+		p.ack(tPubrec, 1, 0)
+		p.conn.Close()
+		h.server.AwaitDetached("c")
+		h.shelf.settle()
+		h.shelf.set(func() { h.shelf.failed = true })
+		next.stored = false
+		for range 3 {
+			if k := call(t, h.address).greet(next); k.reason != 0x88 && (k.reason != 3 || next.level == 5) {
+				t.Fatalf("level %d: CONNACK 0x%02x", next.level, k.reason)
+			}
+		}
+	}
+}
+
 // A connection that waits for another to give its session up gets an answer also when that other could not keep it. The
 // simulation found it.
 func TestATakeoverOfASessionThatCannotBeKeptEnds(t *testing.T) {

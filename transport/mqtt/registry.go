@@ -40,7 +40,7 @@ type registry struct {
 	sessions    map[string]*session
 	owned       map[string]int // how many each principal has
 	incarnation uint64         // of the session that was kept last
-	// unended has, by client id, the incarnation of a session whose end was not kept for want of space: a restart would find it.
+	// unended has, by client id, the incarnation of a session whose end could not be kept: a restart would find it.
 	unended map[string]uint64
 }
 
@@ -244,7 +244,7 @@ func (r *registry) endLocked(id string, incarnation uint64, durable func(error))
 	r.append(record, func(err error) {
 		r.mu.Lock()
 		switch {
-		case errors.Is(err, ErrNoSpace):
+		case err != nil:
 			r.unended[id] = incarnation
 		case r.unended[id] == incarnation:
 			delete(r.unended, id)
