@@ -53,6 +53,9 @@ func (s *session) dump() [][]byte {
 			add(&exchange{session: s, qos: 1, id: r.id, mark: r.mark, number: r.number}, true, false, false)
 		}
 	}
+	for _, x := range s.inbound.doubts {
+		add(x, false, false, true)
+	}
 	for id, u := range s.inbound.unreleased {
 		if u.kept && u.pending == nil {
 			add(&exchange{session: s, qos: 2, id: id, number: u.number}, true, false, false)

@@ -8,6 +8,9 @@ type inbound struct {
 	// answers are the QoS 1 operations that a client may deliver again, oldest first, at most limit.
 	answers []remembered
 	limit   int
+	// doubts are the QoS 1 operations that were refused because a write had failed, in a session that is kept. Here they are new
+	// when they come again; a restart may find that they are not.
+	doubts []*exchange
 	// unacknowledged counts what the client may not have more than Receive Maximum of.
 	unacknowledged int
 }
@@ -52,6 +55,8 @@ func (in *inbound) settle(x *exchange, why reason) {
 		in.acknowledged()
 		if why == success {
 			in.remember(x)
+		} else if x.unknown && x.kept {
+			in.doubts = append(in.doubts, x)
 		}
 	}
 }

@@ -147,6 +147,42 @@ func TestACheckpointCountsWhatWasTold(t *testing.T) {
 	}
 }
 
+// A sync fails while a checkpoint is made, and the client takes "unavailable" for its answer but not the PUBACK. What it delivers again
+// is not new, because the entry was written after all. The simulation found it.
+func TestACheckpointBesideAFailedSyncRemembersWhatIsNotKnown(t *testing.T) {
+	for _, level := range []byte{3, 4, 5} {
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			h := keep(t, nil)
+			p := listening(t, h.address, keeps(level, "c"))
+			n := note{qos: 1, id: 7, payload: deposit("1", 20)}
+			h.shelf.set(func() {
+				h.shelf.writing = sync.OnceFunc(func() {
+					h.engine.lost.Store(true)
+					p.publish(n)
+					p.expect(tPuback) // or is it lost?
+					if a, _ := p.reply(1); a.Code != "unavailable" {
+						t.Errorf("%+v", a)
+					}
+					p.quiet()
+				})
+			})
+			h.server.Checkpoint()
+			h.engine.lost.Store(false)
+			h = h.killed()
+			p, _ = enter(t, h.address, keeps(level, "c"))
+			n.dup = 1
+			p.publish(n)
+			p.ack(tPuback, 7, 0)
+			if again, _ := p.reply(1); again.Balance != "20.00" {
+				t.Errorf("%+v", again)
+			}
+			if h.entries() != 1 {
+				t.Errorf("%d entries", h.entries())
+			}
+		})
+	}
+}
+
 // Replies come again in the order of their entries, with their packet ids, and with DUP when they were sent before.
 func TestRepliesWaitAcrossAKill(t *testing.T) {
 	for _, level := range []byte{3, 4, 5} {

@@ -151,33 +151,50 @@ func restoredSessions(r *Recovery) map[string]*session {
 	return server.sessions.sessions
 }
 
-// An entry that reached the disk although its sync failed knows better than a checkpoint that was written beside.
+// An entry that reached the disk although its sync failed knows better than a checkpoint that was written beside; and what left no
+// entry was not done, and may be tried again.
 func TestAnEntryKnowsBetterThanACheckpoint(t *testing.T) {
-	s := &session{id: "c", principal: "anonymous", own: "bank/replies/c", registry: &registry{}, incarnation: 3}
-	s.link = link{connected: true, persists: true, expiry: time.Hour}
-	s.arrivals, s.settled = 9, 9
-	x := &exchange{session: s, qos: 1, id: 7, number: 9, kept: true, owed: true, answered: true, grant: 1}
-	x.reply = bank.Reply{Code: bank.Unavailable, Kind: bank.KindDeposit}
-	s.outbound.queue.push(x)
-	r := NewRecovery()
-	for _, record := range s.dump() {
-		if err := r.Record(record); err != nil {
-			t.Fatal(err)
-		}
-	}
-	e := bank.Entry{
-		Seq: 5, Kind: bank.KindDeposit, Balance: 20, HasBalance: true,
-		Origin: bank.Origin{Door: bank.DoorMQTT, Delivery: string(appendNote(nil, x, true))},
-	}
-	if err := r.Entry(&e); err != nil {
-		t.Fatal(err)
-	}
-	sessions := restoredSessions(r)
-	if first := sessions["c"].outbound.queue.first; first == nil || first.reply != e.Reply() || first.next != nil {
-		t.Errorf("the reply is %+v", first)
-	}
-	if again := (&exchange{qos: 1, id: 7, mark: x.mark}); !sessions["c"].knownLocked(again, true) {
-		t.Error("a redelivery is done again")
+	for _, test := range []struct {
+		name            string
+		acked, recorded bool
+	}{
+		{name: "the reply waits", recorded: true},
+		{name: "the reply was acknowledged", acked: true, recorded: true},
+		{name: "the reply was acknowledged, and there is no entry", acked: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := &session{id: "c", principal: "anonymous", own: "bank/replies/c", registry: &registry{}, incarnation: 3}
+			s.link = link{connected: true, persists: true, expiry: time.Hour}
+			s.arrivals, s.settled = 9, 9
+			x := &exchange{session: s, qos: 1, id: 7, level: 5, number: 9, kept: true, owed: true, answered: true, unknown: true, grant: 1}
+			x.reply = bank.Reply{Code: bank.Unavailable, Kind: bank.KindDeposit}
+			s.inbound.settle(x, x.reason())
+			if !test.acked {
+				s.outbound.queue.push(x)
+			}
+			r := NewRecovery()
+			for _, record := range s.dump() {
+				if err := r.Record(record); err != nil {
+					t.Fatal(err)
+				}
+			}
+			e := bank.Entry{
+				Seq: 5, Kind: bank.KindDeposit, Balance: 20, HasBalance: true,
+				Origin: bank.Origin{Door: bank.DoorMQTT, Delivery: string(appendNote(nil, x, true))},
+			}
+			if test.recorded {
+				if err := r.Entry(&e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			back := restoredSessions(r)["c"]
+			if first := back.outbound.queue.first; (first == nil) != test.acked || first != nil && (first.reply != e.Reply() || first.next != nil) {
+				t.Errorf("the reply is %+v", first)
+			}
+			if known := back.knownLocked(&exchange{qos: 1, id: 7, mark: x.mark}, true); known != test.recorded {
+				t.Errorf("that a redelivery is one: %v", known)
+			}
+		})
 	}
 }
 
