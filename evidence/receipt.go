@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/packed"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -67,7 +68,7 @@ func (p *proof) text() string {
 	b := make([]byte, 0, maxReceipt)
 	b = append(b, receiptVersion)
 	b = append(b, p.before[:]...)
-	b = append(binary.AppendUvarint(b, uint64(len(p.canonical))), p.canonical...)
+	b = packed.AppendText(b, p.canonical)
 	b = binary.AppendUvarint(b, p.seq-h.First)
 	b = binary.AppendUvarint(b, h.entries())
 	b = append(b, byte(len(p.path)))
@@ -119,25 +120,25 @@ func parseReceipt(text string, e *bank.Entry) (*proof, bool) {
 	if err != nil {
 		return nil, false
 	}
-	f := receiptReader{rest: b}
-	if f.byte() != receiptVersion {
+	f := packed.Reader{Rest: b}
+	if f.Byte() != receiptVersion {
 		return nil, false
 	}
 	p := new(proof)
-	copy(p.before[:], f.bytes(32))
-	p.canonical = f.bytes(min(f.uvarint(), maxEntry+1))
-	place, entries := f.uvarint(), f.uvarint()
-	p.path = make(tlog.RecordProof, min(f.byte(), maxPath))
+	copy(p.before[:], f.Bytes(32))
+	p.canonical = f.Bytes(min(f.Uvarint(), maxEntry+1))
+	place, entries := f.Uvarint(), f.Uvarint()
+	p.path = make(tlog.RecordProof, min(f.Byte(), maxPath))
 	for i := range p.path {
-		copy(p.path[i][:], f.bytes(32))
+		copy(p.path[i][:], f.Bytes(32))
 	}
-	copy(p.head.Journal[:], f.bytes(16))
-	copy(p.head.Hash[:], f.bytes(32))
-	p.head.Time = time.UnixMicro(f.varint()).UTC()
-	copy(p.head.Root[:], f.bytes(32))
-	p.signature.hash = binary.BigEndian.Uint32(append(f.bytes(4), 0, 0, 0, 0))
-	copy(p.signature.sum[:], f.bytes(signatureBytes))
-	if f.bad || len(f.rest) > 0 || bank.ParseEntry(p.canonical, e) != nil {
+	copy(p.head.Journal[:], f.Bytes(16))
+	copy(p.head.Hash[:], f.Bytes(32))
+	p.head.Time = time.UnixMicro(f.Varint()).UTC()
+	copy(p.head.Root[:], f.Bytes(32))
+	p.signature.hash = binary.BigEndian.Uint32(append(f.Bytes(4), 0, 0, 0, 0))
+	copy(p.signature.sum[:], f.Bytes(signatureBytes))
+	if f.Bad || len(f.Rest) > 0 || bank.ParseEntry(p.canonical, e) != nil {
 		return nil, false
 	}
 	p.seq = e.Seq
@@ -147,47 +148,4 @@ func parseReceipt(text string, e *bank.Entry) (*proof, bool) {
 	p.head.First = p.seq - place
 	p.head.Seq = p.head.First + entries - 1
 	return p, p.head.sound()
-}
-
-// receiptReader takes a receipt's fields off its front. After a fault it is bad and gives zero values.
-type receiptReader struct {
-	rest []byte
-	bad  bool
-}
-
-func (f *receiptReader) bytes(n uint64) []byte {
-	if f.bad || n > uint64(len(f.rest)) {
-		f.bad, f.rest = true, nil
-		return nil
-	}
-	b := f.rest[:n:n]
-	f.rest = f.rest[n:]
-	return b
-}
-
-func (f *receiptReader) byte() byte {
-	if b := f.bytes(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (f *receiptReader) uvarint() uint64 {
-	v, n := binary.Uvarint(f.rest)
-	if n <= 0 {
-		f.bad, f.rest = true, nil
-		return 0
-	}
-	f.rest = f.rest[n:]
-	return v
-}
-
-func (f *receiptReader) varint() int64 {
-	v, n := binary.Varint(f.rest)
-	if n <= 0 {
-		f.bad, f.rest = true, nil
-		return 0
-	}
-	f.rest = f.rest[n:]
-	return v
 }

@@ -1,12 +1,16 @@
 package mqtt
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"gateway/packed"
+)
 
 // appendSessionLocked appends the record of the session.
 func (s *session) appendSessionLocked(dst []byte) []byte {
 	dst = binary.AppendUvarint(append(dst, recordSession), s.incarnation)
-	dst = appendShort(dst, s.id)
-	dst = appendShort(dst, s.principal)
+	dst = packed.AppendText(dst, s.id)
+	dst = packed.AppendText(dst, s.principal)
 	dst = appendLink(dst, &s.link)
 	dst = appendFilters(dst, s.subscriptions)
 	dst = binary.AppendUvarint(dst, s.arrivals)

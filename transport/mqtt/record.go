@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/packed"
 	"gateway/wire"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -96,7 +97,7 @@ func appendNote(dst []byte, x *exchange, owed bool) []byte {
 		dst = append(dst, x.mark[:]...)
 	}
 	if below != "" {
-		dst = appendShort(dst, below)
+		dst = packed.AppendText(dst, below)
 	}
 	return append(dst, x.manner.correlation...)
 }
@@ -110,17 +111,17 @@ type note struct {
 
 // parseNote reads a note. The caller may change b afterwards.
 func parseNote(b []byte) (note, error) {
-	f := recordReader{rest: b}
+	f := recordReader{packed.Reader{Rest: b}}
 	var n note
-	format, flags := f.byte(), f.byte()
+	format, flags := f.Byte(), f.Byte()
 	n.qos, n.owed = 1, flags&noteOwed != 0
 	if flags&noteQoS2 != 0 {
 		n.qos = 2
 	}
-	n.incarnation, n.number = f.uvarint(), f.uvarint()
-	n.id = f.uint16()
+	n.incarnation, n.number = f.Uvarint(), f.Uvarint()
+	n.id = f.Uint16()
 	if n.qos == 1 {
-		copy(n.mark[:], f.bytes(uint64(len(n.mark))))
+		copy(n.mark[:], f.Bytes(uint64(len(n.mark))))
 	}
 	if flags&noteBelow != 0 {
 		n.below = string(f.short())
@@ -131,67 +132,24 @@ func parseNote(b []byte) (note, error) {
 	}
 	n.manner.contentType = contentTypes[flags&noteTypeMask>>noteTypeShift]
 	if n.manner.correlated = flags&noteCorrelated != 0; n.manner.correlated {
-		n.manner.correlation = append([]byte(nil), f.rest...)
-		f.rest = nil
+		n.manner.correlation = append([]byte(nil), f.Rest...)
+		f.Rest = nil
 	}
-	if f.bad || len(f.rest) > 0 || format != noteFormat || flags&^noteKnown != 0 || n.incarnation == 0 || n.number == 0 || n.id == 0 {
+	if f.Bad || len(f.Rest) > 0 || format != noteFormat || flags&^noteKnown != 0 || n.incarnation == 0 || n.number == 0 || n.id == 0 {
 		return note{}, errRecord
 	}
 	return n, nil
 }
 
-// appendShort appends a text with its length as a varint.
-func appendShort[T string | []byte](dst []byte, text T) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(text))), text...)
-}
+// recordReader takes a record's fields off its front.
+type recordReader struct{ packed.Reader }
 
-// recordReader takes a record's fields off its front. After a fault it is bad and gives zero values.
-type recordReader struct {
-	rest []byte
-	bad  bool
-}
-
-func (f *recordReader) bytes(n uint64) []byte {
-	if f.bad || n > uint64(len(f.rest)) {
-		f.bad, f.rest = true, nil
-		return nil
-	}
-	b := f.rest[:n]
-	f.rest = f.rest[n:]
-	return b
-}
-
-func (f *recordReader) byte() byte {
-	if b := f.bytes(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (f *recordReader) uint16() uint16 {
-	if b := f.bytes(2); b != nil {
-		return binary.BigEndian.Uint16(b)
-	}
-	return 0
-}
-
-// uvarint reads a varint of encoding/binary.
-func (f *recordReader) uvarint() uint64 {
-	v, n := binary.Uvarint(f.rest)
-	if n <= 0 {
-		f.bad, f.rest = true, nil
-		return 0
-	}
-	f.rest = f.rest[n:]
-	return v
-}
-
-// short reads what appendShort has written.
-func (f *recordReader) short() []byte { return f.bytes(f.uvarint()) }
+// short reads what [packed.AppendText] has written.
+func (f *recordReader) short() []byte { return f.Text(math.MaxInt) }
 
 func (f *recordReader) bool() bool {
-	b := f.byte()
-	f.bad = f.bad || b > 1
+	b := f.Byte()
+	f.Bad = f.Bad || b > 1
 	return b == 1
 }
 
@@ -211,11 +169,11 @@ func appendTime(dst []byte, t time.Time) []byte {
 }
 
 func (f *recordReader) time() time.Time {
-	micros := f.uvarint()
+	micros := f.Uvarint()
 	if micros == 0 {
 		return time.Time{}
 	}
-	f.bad = f.bad || micros > math.MaxInt64
+	f.Bad = f.Bad || micros > math.MaxInt64
 	return time.UnixMicro(int64(micros)).UTC()
 }
 
@@ -236,7 +194,7 @@ func appendAnswer(dst []byte, kind byte, x *exchange, known, owed, replied bool)
 		flags |= answerReplied
 	}
 	dst = append(dst, flags)
-	dst = appendShort(dst, appendNote(nil, x, owed))
+	dst = packed.AppendText(dst, appendNote(nil, x, owed))
 	if replied {
 		dst = appendReply(dst, &x.reply)
 	}
@@ -267,41 +225,31 @@ func appendReply(dst []byte, r *bank.Reply) []byte {
 		flags |= replyReceipt
 	}
 	dst = append(dst, byte(r.Code), byte(r.Kind), flags)
-	dst = appendShort(dst, r.ID)
+	dst = packed.AppendText(dst, r.ID)
 	dst = binary.AppendUvarint(dst, r.Seq)
 	dst = appendTime(dst, r.Time)
 	dst = binary.AppendVarint(dst, int64(r.Amount))
 	dst = binary.AppendVarint(dst, int64(r.Balance))
-	dst = appendShort(dst, r.Detail)
+	dst = packed.AppendText(dst, r.Detail)
 	if r.Receipt != "" {
-		dst = appendShort(dst, r.Receipt)
+		dst = packed.AppendText(dst, r.Receipt)
 	}
 	return dst
 }
 
 func (f *recordReader) reply() bank.Reply {
 	var r bank.Reply
-	r.Code, r.Kind = bank.Code(f.byte()), bank.Kind(f.byte())
-	flags := f.byte()
+	r.Code, r.Kind = bank.Code(f.Byte()), bank.Kind(f.Byte())
+	flags := f.Byte()
 	r.HasBalance, r.Duplicate = flags&replyBalance != 0, flags&replyDuplicate != 0
 	r.ID = string(f.short())
-	r.Seq, r.Time = f.uvarint(), f.time()
-	r.Amount, r.Balance = bank.Amount(f.varint()), bank.Amount(f.varint())
+	r.Seq, r.Time = f.Uvarint(), f.time()
+	r.Amount, r.Balance = bank.Amount(f.Varint()), bank.Amount(f.Varint())
 	r.Detail = string(f.short())
 	if flags&replyReceipt != 0 {
 		r.Receipt = string(f.short())
 	}
 	return r
-}
-
-func (f *recordReader) varint() int64 {
-	v, n := binary.Varint(f.rest)
-	if n <= 0 {
-		f.bad, f.rest = true, nil
-		return 0
-	}
-	f.rest = f.rest[n:]
-	return v
 }
 
 // link is what a session knows of its connections.
@@ -323,10 +271,10 @@ func appendLink(dst []byte, l *link) []byte {
 func (f *recordReader) link() link {
 	var l link
 	l.connected, l.persists = f.bool(), f.bool()
-	l.expiry = time.Duration(min(f.uvarint(), uint64(maxExpiry/time.Second))) * time.Second
+	l.expiry = time.Duration(min(f.Uvarint(), uint64(maxExpiry/time.Second))) * time.Second
 	l.expires = f.time()
-	f.bad = f.bad || l.persists && l.expiry == 0
-	l.sent = f.uvarint()
+	f.Bad = f.Bad || l.persists && l.expiry == 0
+	l.sent = f.Uvarint()
 	return l
 }
 
@@ -346,19 +294,19 @@ func appendFilters(dst []byte, subscriptions []packets.Subscription) []byte {
 		if subscriptions[i].RetainAsPublished {
 			options |= filterRetainAsPublished
 		}
-		dst = append(appendShort(dst, subscriptions[i].Filter), options)
+		dst = append(packed.AppendText(dst, subscriptions[i].Filter), options)
 	}
 	return dst
 }
 
 func (f *recordReader) filters() []packets.Subscription {
-	n := f.uvarint()
-	if f.bad = f.bad || n > maxSubscriptions; f.bad {
+	n := f.Uvarint()
+	if f.Bad = f.Bad || n > maxSubscriptions; f.Bad {
 		return nil
 	}
 	subscriptions := make([]packets.Subscription, 0, n)
 	for range n {
-		filter, options := string(f.short()), f.byte()
+		filter, options := string(f.short()), f.Byte()
 		subscriptions = append(subscriptions, packets.Subscription{
 			Filter: filter, Qos: options &^ (filterNoLocal | filterRetainAsPublished), NoLocal: options&filterNoLocal != 0,
 			RetainAsPublished: options&filterRetainAsPublished != 0,

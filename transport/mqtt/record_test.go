@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/packed"
 	"gateway/wire"
 
 	"pgregory.net/rapid"
@@ -84,8 +85,8 @@ func TestAReplyReadsBack(t *testing.T) {
 		if rapid.Bool().Draw(t, "timed") {
 			r.Time = time.UnixMicro(rapid.Int64Range(1, 1<<50).Draw(t, "time")).UTC()
 		}
-		f := recordReader{rest: appendReply(nil, &r)}
-		if back := f.reply(); back != r || f.bad || len(f.rest) > 0 {
+		f := recordReader{packed.Reader{Rest: appendReply(nil, &r)}}
+		if back := f.reply(); back != r || f.Bad || len(f.Rest) > 0 {
 			t.Fatalf("%+v reads back as %+v", r, back)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/packed"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
@@ -55,16 +56,16 @@ func (r *Recovery) Began() bool { return r.began }
 
 // Record takes a record of the store. An error means that it is none of this program's.
 func (r *Recovery) Record(b []byte) error {
-	f := recordReader{rest: b}
-	kind := f.byte()
+	f := recordReader{packed.Reader{Rest: b}}
+	kind := f.Byte()
 	if kind == recordStart {
-		seq, incarnation := f.uvarint(), f.uvarint()
+		seq, incarnation := f.Uvarint(), f.Uvarint()
 		r.began = true
 		r.seq, r.incarnation = max(r.seq, seq), max(r.incarnation, incarnation)
 	} else {
 		r.about(kind, &f)
 	}
-	if f.bad || len(f.rest) > 0 {
+	if f.Bad || len(f.Rest) > 0 {
 		return fmt.Errorf("%w: kind %q", errRecord, kind)
 	}
 	return nil
@@ -72,7 +73,7 @@ func (r *Recovery) Record(b []byte) error {
 
 // about takes a record about a session. About one that has ended there is nothing to know.
 func (r *Recovery) about(kind byte, f *recordReader) {
-	incarnation := f.uvarint()
+	incarnation := f.Uvarint()
 	s := r.sessions[incarnation]
 	if kind == recordSession {
 		r.session(incarnation, s == nil, f)
@@ -89,13 +90,13 @@ func (r *Recovery) about(kind byte, f *recordReader) {
 	case recordAnswer, recordExchange:
 		s.answer(kind, incarnation, f)
 	case recordRelease:
-		s.released[f.uvarint()] = true
+		s.released[f.Uvarint()] = true
 	case recordAcked:
-		s.acked = max(s.acked, f.uvarint())
+		s.acked = max(s.acked, f.Uvarint())
 	case recordEnd:
 		delete(r.sessions, incarnation)
 	default:
-		f.bad = true
+		f.Bad = true
 	}
 }
 
@@ -109,9 +110,9 @@ func (r *Recovery) session(incarnation uint64, isNew bool, f *recordReader) {
 	s := newRestored()
 	s.id, s.principal = string(f.short()), string(f.short())
 	s.link, s.subscriptions = f.link(), f.filters()
-	s.arrivals, s.settled, s.acked = f.uvarint(), f.uvarint(), f.uvarint()
-	f.bad = f.bad || incarnation == 0 || !validClientID(s.id)
-	if !isNew || f.bad {
+	s.arrivals, s.settled, s.acked = f.Uvarint(), f.Uvarint(), f.Uvarint()
+	f.Bad = f.Bad || incarnation == 0 || !validClientID(s.id)
+	if !isNew || f.Bad {
 		return
 	}
 	r.incarnation = max(r.incarnation, incarnation)
@@ -123,13 +124,13 @@ func (r *Recovery) session(incarnation uint64, isNew bool, f *recordReader) {
 
 // answer takes an operation that was answered.
 func (s *restored) answer(kind byte, incarnation uint64, f *recordReader) {
-	flags := f.byte()
+	flags := f.Byte()
 	n, err := parseNote(f.short())
 	k := &kept{note: n, known: flags&answerKnown != 0, replied: flags&answerReplied != 0}
 	if k.replied {
 		k.reply = f.reply()
 	}
-	if f.bad = f.bad || err != nil || n.incarnation != incarnation; f.bad {
+	if f.Bad = f.Bad || err != nil || n.incarnation != incarnation; f.Bad {
 		return
 	}
 	s.add(k, kind == recordExchange)
