@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 1
 
-.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-process torture-storage torture-backup soak idle attack legacy bugbank mutants simulate
+.PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-process torture-storage torture-backup soak idle attack legacy bugbank mutants simulate properties
 
 check: fmt vet lint race powercut simulate fuzz
 
@@ -23,9 +23,18 @@ test:
 race:
 	$(GO) test -race ./...
 
-# powercut is the journal's 100,000 power cuts, of which the race detector has time for a few only.
+# powercut is the journal's POINTS power cuts, of which the race detector has time for a few only.
+POINTS ?= 100000
 powercut:
-	$(GO) test -count=1 -run TestPowerCutAtEveryOperation ./bank/journal
+	JOURNAL_POINTS=$(POINTS) $(GO) test -count=1 -timeout 0 -run TestPowerCutAtEveryOperation -v ./bank/journal
+
+# properties draws CHECKS random cases of each property: histories, which both engines must judge as the model does, amounts at the
+# ends of their range, and whatever is written and read back.
+CHECKS ?= 100000
+properties:
+	$(GO) test -count=1 -timeout 0 ./bank ./packed ./wire -rapid.checks=$(CHECKS)
+	$(GO) test -count=1 -timeout 0 -run ReadsBack ./transport/mqtt -rapid.checks=$(CHECKS)
+	$(GO) test -count=1 -timeout 0 -run TestEngineJudgesAsTheSuiteDemands ./bank/journal -rapid.checks=$(CHECKS)
 
 # simulate runs the gateway in SEEDS worlds, beginning with the seed FIRST, and prints what happened in them. A world that breaks
 # a promise prints the command that plays it again.
