@@ -61,6 +61,7 @@ type conn struct {
 	ear    atomic.Pointer[ear] // of an auditor
 
 	closing  atomic.Bool
+	flushing sync.Mutex // one batch is collected and written at a time; taken before writing
 	writing  sync.Mutex // one packet, or one batch, at a time
 	hungUp   sync.Once
 	arriving atomic.Bool // its CONNECT is being looked at, or has been

@@ -46,7 +46,7 @@ func (s *session) dump() [][]byte {
 	}
 	for x := s.pending.first; x != nil; x = x.next {
 		if x.kept && x.judged {
-			add(x, reasonFor(x.reply.Code, x.level) == success, x.owed, true)
+			add(x, x.reason() == success, x.owed, true)
 		}
 	}
 	for i := range s.inbound.answers {
@@ -61,7 +61,7 @@ func (s *session) dump() [][]byte {
 		add(x, false, false, true)
 	}
 	for id, u := range s.inbound.unreleased {
-		if u.kept && u.pending == nil {
+		if u.kept && u.pending == nil && u.asking == nil {
 			add(&exchange{session: s, qos: 2, id: id, number: u.number}, true, false, false)
 		}
 	}

@@ -35,6 +35,7 @@ type exchange struct {
 	judged   bool // reply is the answer, which is being made durable
 	answered bool // and may be told
 	unknown  bool // a write has failed, and only a restart knows whether reply is true
+	silent   bool // and an acknowledgement would promise what is not on stable storage
 	reply    bank.Reply
 	acked    uint64 // the session's clock when it was last acknowledged
 
@@ -100,9 +101,12 @@ func reasonFor(code bank.Code, level byte) reason {
 
 // reason returns the reason that acknowledges x. One that says no gives a packet id of QoS 2 back, and a restart that finds
 // the operation done after all would take the next one of that id for it: so of an operation that nobody knows about, in a
-// session that a restart knows, the reply alone says so.
+// session that a restart knows, the reply alone says so. What is silent has ended without an acknowledgement.
 func (x *exchange) reason() reason {
-	if x.unknown && x.qos == 2 && x.kept {
+	switch {
+	case x.silent:
+		return implementationError
+	case x.unknown && x.qos == 2 && x.kept:
 		return success
 	}
 	return reasonFor(x.reply.Code, x.level)

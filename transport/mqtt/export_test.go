@@ -131,3 +131,13 @@ func (s *Server) Certificates() (all []*x509.Certificate) {
 	})
 	return all
 }
+
+// MaxUnended is how many sessions of a client id may have ended without a record of it.
+const MaxUnended = maxUnended
+
+// Unended returns how many have.
+func (s *Server) Unended(clientID string) int {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	return len(s.sessions.unended[clientID])
+}

@@ -26,8 +26,9 @@ type house struct {
 	engine  *heldEngine
 	banco   *bank.Banco
 	log     *syncedBuffer
-	faulty  bool         // the log may tell of faults
-	stop    func() error // ends Serve and returns what it returned
+	faulty  bool          // the log may tell of faults
+	checks  chan struct{} // told when a checkpoint has asked the bank
+	stop    func() error  // ends Serve and returns what it returned
 }
 
 // heldEngine is a bank in memory whose sync takes as long as a test wants.
@@ -155,7 +156,7 @@ func buildOn(t testing.TB, engine *heldEngine, change func(*mqtt.Options), more 
 // open starts a house with these doors only, which somebody must close.
 func open(t testing.TB, engine *heldEngine, change func(*mqtt.Options), doors ...mqtt.Listener) *house {
 	t.Helper()
-	h := &house{t: t, log: new(syncedBuffer), engine: engine}
+	h := &house{t: t, log: new(syncedBuffer), engine: engine, checks: make(chan struct{}, 1)}
 	h.banco = bank.New(h.engine, bank.Options{})
 	options := mqtt.Options{
 		Decimals: 2, Anonymous: true, Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -163,13 +164,37 @@ func open(t testing.TB, engine *heldEngine, change func(*mqtt.Options), doors ..
 	if change != nil {
 		change(&options)
 	}
-	server, err := mqtt.New(h.banco, options)
+	server, err := mqtt.New(askedBank{h}, options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.server = server
 	h.stop = h.run(doors)
 	return h
+}
+
+// askedBank tells when it has been asked what a checkpoint asks.
+type askedBank struct{ *house }
+
+func (b askedBank) Submit(ctx context.Context, op bank.Operation, done func(bank.Reply, error)) error {
+	err := b.banco.Submit(ctx, op, done)
+	if op.Principal == bank.HousePrincipal {
+		select {
+		case b.checks <- struct{}{}:
+		default:
+		}
+	}
+	return err
+}
+
+// awaitFailure waits until the bank has failed and all that it had has been answered.
+func (h *house) awaitFailure() {
+	h.t.Helper()
+	for deadline := time.Now().Add(patience); h.banco.Ready() == nil; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			h.t.Fatal("the bank has not failed")
+		}
+	}
 }
 
 func (h *house) run(listeners []mqtt.Listener) (stop func() error) {

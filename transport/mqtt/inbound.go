@@ -20,6 +20,9 @@ type unreleased struct {
 	pending *exchange // until it is answered
 	number  uint64
 	kept    bool
+	// asking is the connection that waits for the PUBCOMP while the release is made durable, and asked how many it is owed.
+	asking *conn
+	asked  int
 }
 
 // remembered is an answered QoS 1 operation.

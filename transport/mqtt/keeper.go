@@ -81,10 +81,10 @@ func (r *registry) append(record []byte, done func(error)) {
 		return
 	}
 	r.keeper.store.Append(record, func(err error) {
+		done(err) // before the next checkpoint, which is to find what this leaves to it
 		if errors.Is(err, ErrNoSpace) {
 			r.keeper.gap.Store(true)
 		}
-		done(err)
 	})
 }
 
@@ -193,15 +193,14 @@ func (k *keeper) check(ctx context.Context, entries uint64) {
 }
 
 // settle returns true when all entries that were durable before have been answered to their sessions: answers come in the
-// order of their entries, and it asks for one more.
+// order of their entries, and it asks for one more. A bank that fails may have said of an entry that nobody knows about it.
 func (k *keeper) settle(ctx context.Context) bool {
-	answered := make(chan struct{})
+	answered := make(chan error, 1)
 	op := bank.Operation{Kind: bank.KindStatus, Principal: bank.HousePrincipal, ID: "checkpoint"}
-	if k.server.bank.Submit(ctx, op, func(bank.Reply, error) { close(answered) }) != nil {
+	if k.server.bank.Submit(ctx, op, func(_ bank.Reply, err error) { answered <- err }) != nil {
 		return false
 	}
-	<-answered
-	return true
+	return <-answered == nil
 }
 
 // dump emits the state of all sessions that are kept.

@@ -41,6 +41,9 @@ const (
 	windowMQTT3 = 256
 	// maxExpiry is how long a session is kept after its connection ended. MQTT 5 clients that ask for more are told.
 	maxExpiry = 7 * 24 * time.Hour
+	// maxUnended is how many sessions of one client id may have ended without that being on stable storage. Then no new one is
+	// begun, until a checkpoint makes up for them.
+	maxUnended = 16
 	// sweepEvery is how often expired sessions are thrown away.
 	sweepEvery = time.Minute
 	// recordEvery is how often acknowledgements of replies are recorded. After a crash those since then come again.

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"bytes"
+	"errors"
 	"reflect"
 	"testing"
 	"time"
@@ -215,6 +216,26 @@ func TestASessionThatIsNotKnownKeepsItsIncarnation(t *testing.T) {
 		t.Errorf("the last incarnation there was is %d", r.incarnation)
 	}
 }
+
+// What a record without space leaves to the next checkpoint is there before that checkpoint is asked for.
+func TestACheckpointIsAskedForBehindWhatItIsToFind(t *testing.T) {
+	k := &keeper{store: fullStore{}}
+	r := &registry{keeper: k}
+	r.append([]byte{recordRelease}, func(err error) {
+		if k.gap.Load() || !errors.Is(err, ErrNoSpace) {
+			t.Errorf("%v, and a gap: %v", err, k.gap.Load())
+		}
+	})
+	r.insist([]byte{recordRelease}, func() {})
+	if !k.gap.Load() || len(k.parked) != 1 {
+		t.Errorf("a gap: %v, and %d wait for the next checkpoint", k.gap.Load(), len(k.parked))
+	}
+}
+
+// fullStore has no space.
+type fullStore struct{ nowhere }
+
+func (fullStore) Append(_ []byte, done func(error)) { done(ErrNoSpace) }
 
 // nowhere keeps nothing.
 type nowhere struct{}

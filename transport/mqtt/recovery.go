@@ -133,22 +133,27 @@ func (s *restored) answer(kind byte, incarnation uint64, f *recordReader) {
 	if f.Bad = f.Bad || err != nil || n.incarnation != incarnation; f.Bad {
 		return
 	}
-	s.add(k, kind == recordExchange)
+	s.add(k, kind)
 }
 
-// add takes an operation. Of one that a checkpoint has dealt with, only what that says counts, but for the answer: a checkpoint
-// beside a failing disk may have "unavailable" where the entry, which reached it, knows better; then a redelivery of QoS 1 is one,
-// though "unavailable" alone would let it be tried again.
-func (s *restored) add(k *kept, fromCheckpoint bool) {
+// noRecord is what an entry is instead of a kind of record.
+const noRecord = 0
+
+// add takes an operation that a record of that kind is about, or an entry (noRecord). Of one that a checkpoint has dealt with, only
+// what that says counts, but for the answer: beside a failing disk "unavailable" may have been kept where the entry, which reached
+// the disk, knows better; then a redelivery of QoS 1 is one, though "unavailable" alone would let it be tried again.
+func (s *restored) add(k *kept, kind byte) {
+	fromCheckpoint := kind == recordExchange
 	known := s.exchanges[k.number]
 	switch {
 	case known == nil && (fromCheckpoint || k.number > s.settled):
 		s.exchanges[k.number] = k
 	case known != nil:
-		if fromCheckpoint {
+		switch {
+		case fromCheckpoint:
 			known.known = known.known || k.known
 			known.owed = known.owed || k.owed
-		} else if known.qos == 1 && known.reply.Code == bank.Unavailable {
+		case kind == noRecord && known.qos == 1 && known.reply.Code == bank.Unavailable:
 			known.known = true
 		}
 		if k.replied && (!known.replied || !fromCheckpoint) {
@@ -170,7 +175,7 @@ func (r *Recovery) Entry(e *bank.Entry) error {
 	r.incarnation = max(r.incarnation, n.incarnation) // of a session that began after a backup had copied the sessions
 	if s := r.sessions[n.incarnation]; s != nil {
 		n.reply = e.Reply()
-		s.add(&kept{note: n, known: true, replied: true}, false)
+		s.add(&kept{note: n, known: true, replied: true}, noRecord)
 	}
 	return nil
 }
@@ -193,7 +198,7 @@ func (r *Recovery) restore(server *Server) {
 			continue
 		}
 		s.mu.Lock()
-		s.restoreLocked(from, now)
+		s.restoreLocked(from, now, max(maxRemembered, server.options.InFlight))
 		if from.link.connected {
 			registry.append(s.appendLinkLocked(nil), nil)
 		}
@@ -211,11 +216,11 @@ func (s *restored) over(now time.Time) bool {
 	return !now.Before(s.link.expires)
 }
 
-// restoreLocked makes a session what it was.
-func (s *session) restoreLocked(from *restored, now time.Time) {
+// restoreLocked makes a session what it was. It remembers as many QoS 1 operations as any client may have under way.
+func (s *session) restoreLocked(from *restored, now time.Time, remember int) {
 	s.link, s.subscriptions = from.link, from.subscriptions
 	s.clock = 1 // when everything was sent that was
-	s.inbound.limit = maxRemembered
+	s.inbound.limit = remember
 	s.arrivals, s.settled = max(from.arrivals, from.acked), from.settled
 	for released := range from.released {
 		s.arrivals = max(s.arrivals, released)

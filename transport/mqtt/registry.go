@@ -3,7 +3,7 @@ package mqtt
 import (
 	"encoding/binary"
 	"errors"
-	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,8 +40,8 @@ type registry struct {
 	sessions    map[string]*session
 	owned       map[string]int // how many each principal has
 	incarnation uint64         // of the session that was kept last
-	// unended has, by client id, the incarnation of a session whose end could not be kept: a restart would find it.
-	unended map[string]uint64
+	// unended has, by client id, the incarnations of sessions whose end is not on stable storage: a restart would find them.
+	unended map[string][]uint64
 }
 
 // claim is what a CONNECT asks for.
@@ -78,6 +78,7 @@ type taken struct {
 	rival   *conn // must go first; then nothing has been done
 	session *session
 	present bool
+	before  link       // of a session that is present
 	records int        // must be durable before the client is told
 	durable chan error // of each
 }
@@ -90,11 +91,11 @@ func (r *registry) keep(c *conn, got taken) (s *session, present bool, err error
 	if err == nil {
 		return got.session, got.present, nil
 	}
-	expiry := time.Duration(0)
 	if got.present {
-		expiry = c.expiry
+		r.giveBack(got.session, got.before)
+	} else {
+		r.detach(got.session, 0)
 	}
-	r.detach(got.session, expiry)
 	return nil, false, errors.Join(errStore, err)
 }
 
@@ -102,7 +103,8 @@ func (r *registry) keep(c *conn, got taken) (s *session, present bool, err error
 func (r *registry) take(c *conn, want claim) (taken, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	got := taken{session: r.sessions[want.id], durable: make(chan error, 3)}
+	unended := r.unended[want.id]
+	got := taken{session: r.sessions[want.id], durable: make(chan error, len(unended)+2)}
 	durable := func(err error) { got.durable <- err }
 	if s := got.session; s != nil {
 		if s.principal != want.principal {
@@ -115,11 +117,14 @@ func (r *registry) take(c *conn, want claim) (taken, error) {
 			got.records += r.forgetLocked(s, durable)
 		}
 	}
-	if incarnation, ok := r.unended[want.id]; ok && !got.present {
-		r.endLocked(want.id, incarnation, durable)
-		got.records++
-	}
 	if !got.present {
+		if len(unended) >= maxUnended {
+			return taken{}, errStore
+		}
+		for _, incarnation := range unended {
+			r.endLocked(want.id, incarnation, durable)
+			got.records++
+		}
 		s, err := r.makeLocked(want, c.expiry > 0)
 		if err != nil {
 			return taken{}, err
@@ -129,6 +134,7 @@ func (r *registry) take(c *conn, want claim) (taken, error) {
 	s := got.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	got.before = s.link
 	s.attachLocked(c)
 	switch {
 	case s.incarnation == 0:
@@ -208,6 +214,19 @@ func (r *registry) detach(s *session, expiry time.Duration) {
 	}
 }
 
+// giveBack undoes that a connection took s, which it found as before tells: a CONNECT that is refused changes nothing.
+func (r *registry) giveBack(s *session, before link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.detachLocked(before.expires, before.persists)
+	s.link.expiry = before.expiry
+	if s.incarnation != 0 {
+		r.append(s.appendLinkLocked(nil), nil)
+	}
+}
+
 // expiredLocked reports whether s, which no connection has, is past its time.
 func (r *registry) expiredLocked(s *session) bool {
 	s.mu.Lock()
@@ -241,32 +260,35 @@ func (r *registry) endLocked(id string, incarnation uint64, durable func(error))
 		r.append(record, nil)
 		return
 	}
+	if !slices.Contains(r.unended[id], incarnation) {
+		r.unended[id] = append(r.unended[id], incarnation)
+	}
 	r.append(record, func(err error) {
-		r.mu.Lock()
-		switch {
-		case err != nil:
-			r.unended[id] = incarnation
-		case r.unended[id] == incarnation:
-			delete(r.unended, id)
+		if err == nil {
+			r.forgive(map[string][]uint64{id: {incarnation}})
 		}
-		r.mu.Unlock()
 		durable(err)
 	})
 }
 
 // pendingEnds returns the ends that are not kept. A checkpoint that begins now makes up for them: see [registry.forgive].
-func (r *registry) pendingEnds() map[string]uint64 {
+func (r *registry) pendingEnds() map[string][]uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return maps.Clone(r.unended)
+	ends := make(map[string][]uint64, len(r.unended))
+	for id, incarnations := range r.unended {
+		ends[id] = slices.Clone(incarnations)
+	}
+	return ends
 }
 
-// forgive drops the ends that a checkpoint has made up for.
-func (r *registry) forgive(ends map[string]uint64) {
+// forgive drops ends that are on stable storage now.
+func (r *registry) forgive(ends map[string][]uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for id, incarnation := range ends {
-		if r.unended[id] == incarnation {
+	for id, incarnations := range ends {
+		left := slices.DeleteFunc(r.unended[id], func(incarnation uint64) bool { return slices.Contains(incarnations, incarnation) })
+		if r.unended[id] = left; len(left) == 0 {
 			delete(r.unended, id)
 		}
 	}

@@ -144,10 +144,11 @@ func (s *session) addressLocked(x *exchange) (room bool) {
 func (s *session) keptLocked() bool { return s.incarnation != 0 && s.link.persists }
 
 // answerLocked hands out the answer of x, x.reply, when it is durable. It is already when it is in an entry; in a session
-// that is kept, an answer that left none becomes a record of its own. An answer that nobody is to hear again needs none.
+// that is kept, an answer that left none, or may have left none, becomes a record of its own, which an entry corrects. An answer
+// that nobody is to hear again needs none.
 func (s *session) answerLocked(x *exchange, durable bool) {
 	x.judged = true
-	known := x.qos > 0 && reasonFor(x.reply.Code, x.level) == success
+	known := x.qos > 0 && x.reason() == success
 	if durable || !x.kept || !s.keptLocked() || !x.owed && !known {
 		x.answered = true
 		s.settleLocked()
@@ -156,12 +157,14 @@ func (s *session) answerLocked(x *exchange, durable bool) {
 	s.registry.append(appendAnswer(nil, recordAnswer, x, known, x.owed, true), x.stored)
 }
 
-// stored is the store's callback.
+// stored is the store's callback. When the store has failed, an acknowledgement that says yes stays away: a restart would not
+// know of the operation, and the client is to deliver it again then.
 func (x *exchange) stored(err error) {
 	s := x.session
 	s.mu.Lock()
 	if err != nil && !errors.Is(err, ErrNoSpace) {
 		x.reply, x.unknown = bank.Reply{Code: bank.Unavailable, Kind: x.reply.Kind, ID: x.reply.ID}, true
+		x.silent = x.reason() == success
 	}
 	x.answered = true
 	s.settleLocked()
@@ -215,12 +218,12 @@ func (s *session) acknowledgeAgainLocked(x *exchange) {
 	}
 }
 
-// done is the bank's callback. After an error the outcome is unknown, and a record of it would be a lie: the journal knows.
+// done is the bank's callback. After an error the outcome is unknown.
 func (x *exchange) done(reply bank.Reply, err error) {
 	s := x.session
 	s.mu.Lock()
 	x.reply, x.unknown = reply, err != nil
-	s.answerLocked(x, reply.Recorded || err != nil)
+	s.answerLocked(x, reply.Recorded && err == nil)
 	c := s.conn
 	s.mu.Unlock()
 	if c != nil {
@@ -257,7 +260,10 @@ func (s *session) settleLocked() {
 			x.acked = s.tickLocked()
 		}
 		s.inbound.settle(x, why)
-		if here {
+		switch {
+		case here && x.silent:
+			s.conn.give(x.acks)
+		case here:
 			for range x.acks {
 				s.ready = append(s.ready, answer{kind: ackOf[x.qos], id: x.id, reason: why, places: 1})
 			}
@@ -325,25 +331,37 @@ func (s *session) released(c *conn, id uint16) {
 		return
 	}
 	u, known := s.inbound.unreleased[id]
-	if !known || u.pending != nil {
+	switch {
+	case !known || u.pending != nil:
 		why := success
 		if c.level == 5 {
 			why = packetIDNotFound
 		}
 		s.completeLocked(c, id, why)
-		return
-	}
-	delete(s.inbound.unreleased, id)
-	s.inbound.acknowledged()
-	if !u.kept || !s.keptLocked() {
+	case u.asking != nil: // again, and the first is not on stable storage
+		if u.asking != c {
+			u.asking, u.asked = c, 0
+		}
+		u.asked++
+		s.inbound.unreleased[id] = u
+	case !u.kept || !s.keptLocked():
+		s.inbound.acknowledged()
+		delete(s.inbound.unreleased, id)
 		s.completeLocked(c, id, success)
-		return
+	default:
+		s.inbound.acknowledged()
+		u.asking, u.asked = c, 1
+		s.inbound.unreleased[id] = u
+		s.registry.insist(appendNumbered(nil, recordRelease, s, u.number), func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			u := s.inbound.unreleased[id]
+			delete(s.inbound.unreleased, id)
+			for range u.asked {
+				s.completeLocked(u.asking, id, success)
+			}
+		})
 	}
-	s.registry.insist(appendNumbered(nil, recordRelease, s, u.number), func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.completeLocked(c, id, success)
-	})
 }
 
 // completeLocked sends a PUBCOMP, if its connection is still there.

@@ -31,8 +31,11 @@ func (c *conn) write() {
 	}
 }
 
-// flush writes until nothing is ready. It returns false when the connection is no more.
+// flush writes until nothing is ready. It returns false when the connection is no more. The writer calls it, and whoever says
+// farewell: one after the other, so that what was collected first is written first.
 func (c *conn) flush() bool {
+	c.flushing.Lock()
+	defer c.flushing.Unlock()
 	for {
 		b := c.server.batches.Get().(*batch)
 		places := 0
