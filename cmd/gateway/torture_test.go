@@ -31,8 +31,10 @@ const (
 	tortureAccounts = 40
 	// recoveryTime is about how long a start takes.
 	recoveryTime = 50 * time.Millisecond
-	// dumpEvery is after how many rounds all that was answered is compared with the journal.
+	// dumpEvery is after how many rounds, at least, all that was answered is compared with the journal; and it is no more than
+	// mostDumps times in a run, because each looks at everything since the beginning.
 	dumpEvery = 25
+	mostDumps = 10
 )
 
 // TestTorture kills a gateway again and again while clients of both doors load it, and restarts it. The clients live
@@ -45,7 +47,7 @@ func TestTorture(t *testing.T) {
 	run := newTorture(t, drawSeed(t))
 	for round := range rounds {
 		run.loadAndKill(round)
-		if round%dumpEvery == dumpEvery-1 {
+		if every := max(dumpEvery, rounds/mostDumps); round%every == every-1 {
 			run.compare(false)
 		}
 	}
