@@ -39,6 +39,7 @@ type asked struct {
 	answers   []bank.Reply // that the bank has given
 	replies   int          // that the device has heard
 	owed      bool         // a reply must come, if it was decided
+	confirmed bool         // it was acknowledged with yes, so it is decided
 	abandoned bool         // the session in which it came is no more
 	refused   bool         // the bank once did not take it, or does not know what became of it
 	entry     uint64       // its seq; 0: none is known

@@ -24,7 +24,9 @@ type device struct {
 	clean     bool        // the last CONNECT asked for a new session
 	fresh     bool        // and the gateway has not said yes: until then it is asked for again
 	lastID    uint16      // where packet ids are not used again
+	brief     bool        // the session of this connection ends with it
 	kept      bool        // the gateway has said that there is a session
+	doubt     bool        // there may be one all the same, or none
 	granted   bool        // and that it is subscribed
 	exchanges []*exchange // not finished, in the order of their first sending
 	unknown   []*asked    // with an id, and nobody knows what became of them
@@ -39,6 +41,7 @@ const (
 	greeting
 	subscribing
 	ready
+	leaving
 )
 
 // exchange is an operation that the device has published at QoS 1 or 2 and not finished.
@@ -90,8 +93,9 @@ func (d *device) dial() {
 	d.link, d.stage = l, greeting
 	d.clean = !d.persists || d.fresh || !w.ending && w.chance(w.chances.cleanStart)
 	d.fresh = d.clean
+	d.brief = d.level == 5 && d.persists && !w.ending && w.chance(w.chances.brief)
 	expiry := uint32(forever)
-	if !d.persists {
+	if !d.persists || d.brief {
 		expiry = 0
 	}
 	if d.clean && d.persists {
@@ -120,18 +124,35 @@ func (d *device) lose() {
 		return
 	}
 	d.link.left = true
+	greeted := d.stage != greeting
 	d.link, d.stage, d.acks = nil, away, nil
-	if d.passing() {
+	switch {
+	case !greeted: // did the gateway take it?
+		d.kept, d.doubt = d.kept && !d.brief, true
+	case d.passing():
+		d.doubt = false
+	}
+	if d.passing() && (greeted || !d.brief) {
 		d.forget()
 	}
 }
 
 // passing reports whether the session ends with its connection.
-func (d *device) passing() bool { return !d.persists || d.clean && d.level < 5 }
+func (d *device) passing() bool { return !d.persists || d.brief || d.clean && d.level < 5 }
+
+// leave ends the connection and, with it, the session. Whether the gateway hears of that shows at the next CONNECT.
+func (d *device) leave() {
+	d.note("leave", 0, 0)
+	d.send([]byte{tDisconnect << 4, 7, 0, 5, 0x11, 0, 0, 0, 0})
+	d.stage, d.kept, d.doubt = leaving, false, true
+}
 
 // hear takes a packet in.
 func (d *device) hear(p *packet) {
 	d.note("hear", int(p.kind), int(p.id))
+	if d.stage == leaving {
+		return
+	}
 	switch p.kind {
 	case tConnack:
 		d.welcomed(p)
@@ -156,8 +177,10 @@ func (d *device) hear(p *packet) {
 
 // welcomed goes on in the session there is: it delivers again, or subscribes to a new one's replies.
 func (d *device) welcomed(p *packet) {
-	if p.reason != 0 {
+	if p.reason != 0 { // then the session is there that was, or an empty one; only a log that has failed may have the end of it
+		kept := d.kept && !(d.brief && d.w.process.failed())
 		d.lose()
+		d.kept, d.doubt = kept, true
 		return
 	}
 	switch {
@@ -165,13 +188,13 @@ func (d *device) welcomed(p *packet) {
 		p.present = d.kept
 	case d.kept && !p.present:
 		d.w.fail("the session of %s is lost", d.id)
-	case d.clean && p.present:
+	case p.present && (d.clean || !d.kept && !d.doubt):
 		d.w.fail("the session of %s was to be new", d.id)
 	}
 	if !p.present {
 		d.forget()
 	}
-	d.kept, d.fresh = true, false
+	d.kept, d.doubt, d.fresh = true, false, false
 	for _, x := range d.exchanges {
 		d.again(x)
 	}
@@ -208,6 +231,7 @@ func (d *device) acknowledged(p *packet) {
 		return
 	}
 	x := d.exchanges[i]
+	x.asked.confirmed = x.asked.confirmed || d.level == 5 && p.reason < 0x80 // its correlation data tell its reply from others
 	if refused := p.reason >= 0x80; refused || p.kind == tPuback {
 		d.exchanges = slices.Delete(d.exchanges, i, i+1)
 		if refused && bank.ValidID(x.asked.op.ID) {
@@ -313,6 +337,11 @@ func (d *device) act() {
 		return
 	case w.ending:
 		return
+	case d.stage == leaving:
+		return
+	case d.stage == ready && d.level == 5 && d.persists && w.chance(w.chances.goodbye):
+		d.leave()
+		return
 	case w.chance(w.chances.loss):
 		d.note("drop", 0, 0)
 		w.figures.drops++
@@ -378,12 +407,15 @@ func (d *device) busy() bool {
 		return true
 	}
 	for _, a := range d.w.book.asked {
-		if a.device == d && a.missing() {
+		if a.device == d && d.missing(a) {
 			return true
 		}
 	}
 	return false
 }
 
-// missing reports whether a reply is owed that has not come.
-func (a *asked) missing() bool { return a.owed && !a.abandoned && a.replies == 0 && a.entry > 0 }
+// missing reports whether a reply is owed that has not come. While a disk lacks space, an answer that left no entry may be lost.
+func (d *device) missing(a *asked) bool {
+	decided := a.entry > 0 || a.confirmed && !d.w.lacksSpace
+	return a.owed && !a.abandoned && a.replies == 0 && decided
+}

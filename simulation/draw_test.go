@@ -41,6 +41,8 @@ type chances struct {
 	pause         int // that time that passes is long
 	weightDisk    int // how willingly the disks work, against all else
 	weightNet     int // the same of the network
+	brief         int // that a device of MQTT 5 connects so that its session ends with the connection
+	goodbye       int // that it says so when it leaves
 }
 
 // draw draws a run. Each kind of thing is there in some of them.
@@ -62,6 +64,7 @@ func (w *world) draw() {
 		status: some(2, 50, 300), again: some(2, 50, 300), lateAcks: some(2, 100, 800), cleanStart: some(4, 50, 300),
 		impatient: some(4, 20, 100), pause: some(3, 20, 200), weightDisk: 1 + r.IntN(30), weightNet: 1 + r.IntN(20),
 	}
+	c.brief, c.goodbye = some(4, 50, 300), some(4, 5, 40)
 	if r.IntN(4) > 0 {
 		c.devices = 1 + r.IntN(3)
 	}

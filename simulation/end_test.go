@@ -67,7 +67,7 @@ func (w *world) waits() string {
 		if d.busy() {
 			all += fmt.Sprintf("%s is at stage %d with %d exchanges; ", d.id, d.stage, len(d.exchanges))
 			for _, a := range w.book.asked {
-				if a.device == d && a.missing() {
+				if a.device == d && d.missing(a) {
 					all += fmt.Sprintf("it lacks the reply to m%d, entry %d; ", a.tag, a.entry)
 				}
 			}

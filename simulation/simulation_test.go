@@ -117,7 +117,7 @@ func TestASeedIsOneRun(t *testing.T) {
 			for seed := range seeds {
 				w, err := play(t, 1_000_000+seed)
 				if err != nil {
-					t.Errorf("seed %d: %v", seed, err)
+					t.Errorf("seed %d: %v", 1_000_000+seed, err)
 				}
 				traces[again] = append(traces[again], w.trace)
 			}

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"syscall"
+	"testing/synctest"
 	"time"
 
 	"gateway/disk/disktest"
@@ -239,11 +240,23 @@ func (w *world) receive(wire wired) {
 	wire.device.hear(&p)
 }
 
-// pass lets time pass.
+// pass lets time pass: in a run with yields no further than to where a yield is about to be committed, as mayPass has it.
 func (w *world) pass(d time.Duration) {
 	w.trace.add(line{what: "time", n: int64(d)})
-	timer := time.NewTimer(d)
-	<-timer.C
+	some := d
+	if habit := &w.chances.investment; habit.Enabled {
+		some = min(d, habit.Every/4)
+	}
+	for passed := some; ; passed += some {
+		timer := time.NewTimer(some)
+		<-timer.C
+		if passed >= d {
+			return
+		}
+		if synctest.Wait(); !w.mayPass() {
+			return
+		}
+	}
 }
 
 // jump sets the wall clock, but not the timers. While yields are paid it does not set it forward by a period: all that were
