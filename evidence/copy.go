@@ -75,6 +75,9 @@ func (d *duplicate) update(ctx context.Context, h *Heads) error {
 		err = d.open(ctx, h, own)
 	}
 	if err == nil {
+		err = ctx.Err() // it was left behind: another process may be at the copy
+	}
+	if err == nil {
 		err = d.append(own)
 	}
 	if err != nil {

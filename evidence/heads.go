@@ -179,7 +179,8 @@ func (h *Heads) Failed() uint64 { return h.failed.Load() }
 // CopyFailed returns how often the copy could not be brought up to date.
 func (h *Heads) CopyFailed() uint64 { return h.copyFailed.Load() }
 
-// Run makes heads until ctx ends, then a last one, and returns. The journal must be open meanwhile. It is called once.
+// Run makes heads until ctx ends, then a last one, and returns. The journal must be open meanwhile. It is called once. A copy that
+// hangs is left behind: it does no more than read what is kept, and finds that closed.
 func (h *Heads) Run(ctx context.Context) {
 	defer close(h.ended)
 	lasting, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -189,10 +190,10 @@ func (h *Heads) Run(ctx context.Context) {
 	beside.Go(func() { h.follow(lasting) })
 	copied := make(chan struct{})
 	last := make(chan struct{}) // closed behind the last head
-	beside.Go(func() {
+	go func() {
 		defer close(copied)
 		h.copyAll(lasting, last)
-	})
+	}()
 	every := time.NewTicker(h.options.Every)
 	defer every.Stop()
 	soon := time.NewTimer(0)
@@ -216,18 +217,19 @@ func (h *Heads) Run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-	limit := time.NewTimer(stopTimeout)
-	defer limit.Stop()
-	h.finish(limit.C)
+	limit, done := context.WithTimeout(lasting, stopTimeout)
+	defer done()
+	h.finish(limit)
 	close(last)
 	select {
 	case <-copied:
-	case <-limit.C:
+	case <-limit.Done():
+		h.options.Logger.Warn("the copy of the heads hangs, it is left behind", "copy", h.options.Copy)
 	}
 }
 
-// finish makes heads until there is one of the last entry, or until limit.
-func (h *Heads) finish(limit <-chan time.Time) {
+// finish makes heads until there is one of the last entry, or until limit ends.
+func (h *Heads) finish(limit context.Context) {
 	for {
 		end := h.journal.Seq()
 		if covered, _ := h.want(end); covered || h.Err() != nil {
@@ -238,7 +240,7 @@ func (h *Heads) finish(limit <-chan time.Time) {
 			h.make()
 		case <-h.full:
 			h.make()
-		case <-limit:
+		case <-limit.Done():
 			h.options.Logger.Warn("no head of the last entries", "seq", end)
 			return
 		}
