@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"gateway/bank"
 	"gateway/seldom"
@@ -22,6 +23,9 @@ const (
 	MaxWaiting = 256
 	// MaxWaitingPrincipal is how many of them may be one principal's.
 	MaxWaitingPrincipal = 16
+	// MaxWait is how long who asks waits for a head of the entry: longer than [AskedEvery], so that only a disk that takes none
+	// makes him wait so long. Whoever waits behind him has waited meanwhile. The receipt is then made in as long again.
+	MaxWait = 5 * time.Second
 )
 
 // Desk is a [Bank] before another, which adds the receipts that are asked for.
@@ -43,6 +47,7 @@ type request struct {
 	op    bank.Operation
 	reply bank.Reply
 	done  func(bank.Reply, error)
+	since time.Time
 }
 
 // NewDesk returns a Desk before bank that gives receipts of at most so many bytes to who comes by a socket; without heads it
@@ -68,7 +73,7 @@ func (d *Desk) Submit(ctx context.Context, op bank.Operation, done func(bank.Rep
 			done(reply, err)
 			return
 		}
-		d.take(request{op, reply, done})
+		d.take(request{op, reply, done, time.Now()})
 	})
 }
 
@@ -144,7 +149,7 @@ func (d *Desk) leave(principal string) {
 
 // answer returns the reply with its receipt, or why there is none.
 func (d *Desk) answer(ctx context.Context, r *request) bank.Reply {
-	receipt, err := d.heads.Receipt(ctx, r.reply.Seq)
+	receipt, err := d.receipt(ctx, r)
 	switch {
 	case ctx.Err() != nil:
 		return stopping(&r.op)
@@ -160,4 +165,15 @@ func (d *Desk) answer(ctx context.Context, r *request) bank.Reply {
 	reply := r.reply
 	reply.Receipt = receipt
 	return reply
+}
+
+func (d *Desk) receipt(ctx context.Context, r *request) (string, error) {
+	limited, cancel := context.WithDeadline(ctx, r.since.Add(MaxWait))
+	defer cancel()
+	if err := d.heads.await(limited, r.reply.Seq); err != nil {
+		return "", err
+	}
+	limited, cancel = context.WithTimeout(ctx, MaxWait)
+	defer cancel()
+	return d.heads.Receipt(limited, r.reply.Seq)
 }

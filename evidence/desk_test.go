@@ -6,8 +6,11 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"gateway/bank"
 	"gateway/disk/disktest"
@@ -149,6 +152,48 @@ func TestADeskIsBounded(t *testing.T) {
 			if r := <-replied; r.Code != bank.Unavailable || len(replied) > 0 {
 				t.Fatalf("%d is told %+v", i, r)
 			}
+		}
+	})
+}
+
+// While the disk takes no head, who asks for one is told so in MaxWait, and so are all who wait with him; a receipt under a head
+// that there is waits no longer. With space again there is a head within a second.
+func TestADeskWhoseHeadsLackSpace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := disktest.New(1)
+		var failing atomic.Bool
+		disk.Before = func(op disktest.Op) error {
+			if failing.Load() && op.File == evidence.HeadsFile && op.Kind == disktest.Write {
+				return syscall.ENOSPC
+			}
+			return nil
+		}
+		h := build(t, disk, evidence.Options{Every: never})
+		h.deposit(3)
+		d := opened(t, h, 4096)
+		<-d.ask("p", "i2", bank.DoorSocket)
+		failing.Store(true)
+		h.deposit(1)
+		began := time.Now()
+		var slow []<-chan bank.Reply
+		for range evidence.MaxWaitingPrincipal {
+			slow = append(slow, d.ask("p", "i4", bank.DoorSocket))
+		}
+		old := d.ask("q", "i2", bank.DoorSocket)
+		for _, replied := range slow {
+			if r := <-replied; r.Code != bank.Unavailable || strings.Contains(r.Detail, "stopping") || time.Since(began) > evidence.MaxWait {
+				t.Errorf("%+v after %v", r, time.Since(began))
+			}
+		}
+		if r := <-old; r.Receipt == "" || time.Since(began) > evidence.MaxWait {
+			t.Errorf("%+v after %v", r, time.Since(began))
+		}
+		waiting := d.ask("p", "i4", bank.DoorSocket)
+		<-time.After(evidence.MaxWait / 2)
+		began = time.Now()
+		failing.Store(false)
+		if r := <-waiting; r.Receipt == "" || time.Since(began) > evidence.AskedEvery {
+			t.Errorf("with space again: %+v after %v", r, time.Since(began))
 		}
 	})
 }

@@ -337,6 +337,7 @@ func (h *Heads) make() {
 	case errors.Is(err, errNoSpace):
 		h.failed.Add(1)
 		h.log.Tell(seldom.Event{Level: slog.LevelError, What: "head not kept, it is made later"}, "err", err)
+		h.askAgain()
 		return
 	case err != nil:
 		h.fail(err)
@@ -349,6 +350,15 @@ func (h *Heads) make() {
 	h.pending = append([][32]byte(nil), h.pending[len(hashes):]...)
 	close(h.newer)
 	h.newer = make(chan struct{})
+}
+
+// askAgain has a head made in a while if somebody still wants one.
+func (h *Heads) askAgain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.wanted > h.newest.Seq {
+		signal(h.asked)
+	}
 }
 
 // seal makes and signs the head of the entries with these hashes.

@@ -51,7 +51,7 @@ func (h *Heads) await(ctx context.Context, seq uint64) error {
 		select {
 		case <-newer:
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("%w: no head covers it yet: %w", ErrUnavailable, ctx.Err())
 		case <-h.ended:
 			return fmt.Errorf("%w: the gateway is stopping", ErrUnavailable)
 		}
