@@ -1,6 +1,7 @@
 package evidence_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -83,9 +84,6 @@ func after(t *testing.T, d *disktest.Disk, seed, told uint64) error {
 func TestPowerCutsAtTheFirstStart(t *testing.T) {
 	first := func(d *disktest.Disk) error {
 		key, err := evidence.OpenKey(d, "gateway-test")
-		if err == nil {
-			err = evidence.KeepPublicKey(d, key.Public())
-		}
 		if err != nil {
 			return err
 		}
@@ -93,7 +91,7 @@ func TestPowerCutsAtTheFirstStart(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return heads.Close()
+		return errors.Join(evidence.KeepPublicKey(d, key.Public()), heads.Close())
 	}
 	d := disktest.New(1)
 	d.Before = func(op disktest.Op) error {

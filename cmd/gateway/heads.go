@@ -42,9 +42,6 @@ func openHeads(settings config.Ledger, engine *journal.Engine, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	if err := evidence.KeepPublicKey(directory, key.Public()); err != nil {
-		return nil, err
-	}
 	heads, err := evidence.Open(directory, engine, key, evidence.Options{
 		Every: settings.Heads.Every, EveryEntries: settings.Heads.EveryEntries, Copy: settings.Heads.Copy, Logger: logger,
 	})
@@ -53,6 +50,9 @@ func openHeads(settings config.Ledger, engine *journal.Engine, logger *slog.Logg
 	}
 	if err != nil {
 		return nil, err
+	}
+	if err := evidence.KeepPublicKey(directory, key.Public()); err != nil { // which is now known to be that of the heads
+		return nil, errors.Join(err, heads.Close())
 	}
 	m.addHeads(heads)
 	ctx, stop := context.WithCancel(context.Background())
