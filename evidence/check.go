@@ -129,9 +129,22 @@ func (c *Checker) Finish(journal [16]byte) (CheckReport, error) {
 	case c.bad != nil:
 		return c.told, c.bad
 	case c.next.Seq != 0:
-		return c.told, cut(&c.next.Head, c.end)
+		return c.told, c.cut()
 	case c.told.Heads == 0 && c.roll.size > 0:
 		return c.told, fmt.Errorf("%w: there is none in the file", ErrHead)
 	}
 	return c.told, nil
+}
+
+// cut says that the journal ends before the next head, and of which entry there is a last head.
+func (c *Checker) cut() error {
+	damage := cut(&c.next.Head, c.end)
+	last, ok, err := c.roll.last()
+	if err != nil {
+		return err
+	}
+	if ok {
+		damage.Cut = max(damage.Cut, last.Seq)
+	}
+	return damage
 }

@@ -16,6 +16,7 @@ var (
 // DamageError says what a head contradicts.
 type DamageError struct {
 	Seq    uint64 // the first entry that cannot be trusted; 0: the journal is not in doubt
+	Cut    uint64 // the entry that the last head is of, where the journal ends before it; 0: it does not
 	Reason string
 }
 
@@ -31,8 +32,8 @@ func (e *DamageError) Error() string {
 func (e *DamageError) Is(target error) bool { return target == ErrDamaged }
 
 // cut says that the journal ends before a head.
-func cut(h *Head, end uint64) error {
-	return &DamageError{Seq: end + 1, Reason: fmt.Sprintf(
+func cut(h *Head, end uint64) *DamageError {
+	return &DamageError{Seq: end + 1, Cut: h.Seq, Reason: fmt.Sprintf(
 		"the journal was cut: it ends with entry %d, and had entry %d on %s", end, h.Seq, h.Time.Format(headTime))}
 }
 

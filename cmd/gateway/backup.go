@@ -74,7 +74,7 @@ var (
 	errNoBank = errors.New("there is no journal")
 	// errCopy says that the copy is not what was read, and what was read is as it should be.
 	errCopy = errors.New("the copy is damaged and its source is not")
-	// errUnsettled says that the sessions know of entries that nobody knows to be durable.
+	// errUnsettled says that the sessions or the heads know of entries that nobody knows to be durable.
 	errUnsettled = errors.New("the last entries are not known to be durable, after a power cut; start the gateway once, and try again")
 )
 
@@ -216,7 +216,11 @@ func (b *backup) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := heads.finish(b.report); err != nil {
+	var damage *evidence.DamageError
+	switch _, err := heads.finish(b.report); {
+	case errors.As(err, &damage) && b.leftOut(damage.Cut):
+		return errUnsettled
+	case err != nil:
 		return err
 	}
 	sessions, err := disk.Existing(filepath.Join(b.draft, sessionsDirectory))
@@ -227,13 +231,18 @@ func (b *backup) verify(ctx context.Context) error {
 	if err := statelog.Read(sessions, b.report.ID, recovery.Record); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the copy of the MQTT sessions: %w", err)
 	}
-	switch ahead := recovery.Seq() > b.report.Entries; {
-	case ahead && b.copied.LeftOut > 0:
+	switch seq := recovery.Seq(); {
+	case b.leftOut(seq):
 		return errUnsettled
-	case ahead:
-		return fmt.Errorf("%w: %d, %d", errAhead, recovery.Seq(), b.report.Entries)
+	case seq > b.report.Entries:
+		return fmt.Errorf("%w: %d, %d", errAhead, seq, b.report.Entries)
 	}
 	return nil
+}
+
+// leftOut reports whether what was copied has the entry, and the copy has not.
+func (b *backup) leftOut(seq uint64) bool {
+	return seq > b.report.Entries && seq <= b.report.Entries+b.copied.LeftOut
 }
 
 func (b *backup) print(env *environment) {
