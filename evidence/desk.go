@@ -154,9 +154,7 @@ func (d *Desk) answer(ctx context.Context, r *request) bank.Reply {
 	case ctx.Err() != nil:
 		return stopping(&r.op)
 	case err != nil:
-		if !errors.Is(err, ErrUnavailable) {
-			d.log.Tell(seldom.Event{Level: slog.LevelError, What: "no receipt"}, "seq", r.reply.Seq, "err", err)
-		}
+		d.tell(r.reply.Seq, err)
 		return refuse(&r.op, bank.Unavailable, "no receipt can be made now; the operation stands, ask for its status without one")
 	case r.op.Origin.Door == bank.DoorSocket && len(receipt) > d.most:
 		return refuse(&r.op, bank.TooLarge, fmt.Sprintf(
@@ -176,4 +174,15 @@ func (d *Desk) receipt(ctx context.Context, r *request) (string, error) {
 	limited, cancel = context.WithTimeout(ctx, MaxWait)
 	defer cancel()
 	return d.heads.Receipt(limited, r.reply.Seq)
+}
+
+// tell tells the operator why there is no receipt, unless it is told already. Nothing else hides an alarm.
+func (d *Desk) tell(seq uint64, err error) {
+	e := seldom.Event{Level: slog.LevelError, What: "no receipt"}
+	if errors.Is(err, ErrDamaged) {
+		e.Same = "damaged"
+	}
+	if !errors.Is(err, ErrUnavailable) {
+		d.log.Tell(e, "seq", seq, "err", err)
+	}
 }

@@ -1,6 +1,7 @@
 package evidence_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -42,7 +43,11 @@ type desk struct {
 }
 
 func opened(t *testing.T, h *house, most int) *desk {
-	d := &desk{Desk: evidence.NewDesk(clerk{h}, h.heads, most, slog.New(slog.DiscardHandler)), t: t}
+	return openedWith(t, h, most, slog.DiscardHandler)
+}
+
+func openedWith(t *testing.T, h *house, most int, log slog.Handler) *desk {
+	d := &desk{Desk: evidence.NewDesk(clerk{h}, h.heads, most, slog.New(log)), t: t}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { d.Run(ctx) })
@@ -196,6 +201,51 @@ func TestADeskWhoseHeadsLackSpace(t *testing.T) {
 			t.Errorf("with space again: %+v after %v", r, time.Since(began))
 		}
 	})
+}
+
+// Who changes the files of a gateway that serves makes it tell the operator; the client is told no more than that there is no
+// receipt.
+func TestADeskTellsOfFilesThatWereChanged(t *testing.T) {
+	for _, c := range []struct {
+		change func(*disktest.Disk)
+		says   string
+	}{
+		{func(d *disktest.Disk) {
+			all := entriesOf(t, d)
+			forge(d, renumbered(t, replace(all, 2, edit(t, all[2], 0, 7))))
+		}, "entry 3 is not the one that was signed; nothing from entry 1 on can be trusted"},
+		{func(d *disktest.Disk) {
+			file, err := d.Edit(evidence.HeadsFile)
+			if err == nil {
+				_, err = file.WriteAt(make([]byte, 100), 0)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, "no head that covers it"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			disk := disktest.New(1)
+			h := build(t, disk, evidence.Options{Every: never, EveryEntries: 5})
+			for range 2 {
+				h.deposit(5)
+				h.await(h.engine.Seq())
+			}
+			if err := h.restart(); err != nil {
+				t.Fatal(err)
+			}
+			c.change(disk)
+			var log bytes.Buffer
+			d := openedWith(t, h, 4096, slog.NewTextHandler(&log, nil))
+			if r := <-d.ask("p", "i3", bank.DoorSocket); r.Code != bank.Unavailable || r.Receipt != "" {
+				t.Errorf("%+v", r)
+			}
+			d.stop()
+			if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), c.says) {
+				t.Errorf("the log has %q, not %q", log.String(), c.says)
+			}
+		})
+	}
 }
 
 // While a receipt is waited for, others are answered.

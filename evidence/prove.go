@@ -9,7 +9,8 @@ import (
 
 // Receipt returns the receipt of an entry that is durable. When no head covers it yet, one is made for it, which may take
 // [AskedEvery]. It is a text of some 1,600 bytes at most, unless the entry came with a long note of its transport. Errors wrap
-// [ErrUnavailable], or are those of ctx, the files or the journal.
+// [ErrUnavailable]; or [ErrDamaged], when somebody has changed the files of a gateway that serves; or are those of ctx, the files
+// or the journal.
 //
 // It reads the entry from the journal, and, unless it is under one of the two heads asked about last, all entries of its range,
 // in one reading of the journal from the nearest place that it knows.
@@ -33,7 +34,7 @@ func (h *Heads) Receipt(ctx context.Context, seq uint64) (string, error) {
 		return "", err
 	}
 	if !leads(p.path, covering.tree.leaves, p.head.Root, leaf, chained(p.before, p.canonical)) {
-		return "", fmt.Errorf("%w: entry %d is not the one that was signed", ErrUnavailable, seq)
+		return "", &DamageError{Seq: p.head.First, Reason: fmt.Sprintf("entry %d is not the one that was signed", seq)}
 	}
 	return p.text(), nil
 }
@@ -73,7 +74,7 @@ func (h *Heads) covering(ctx context.Context, seq uint64) (rangeOf, error) {
 		return rangeOf{}, err
 	}
 	if !ok || found.First > seq {
-		return rangeOf{}, fmt.Errorf("%w: no head covers it", ErrUnavailable)
+		return rangeOf{}, &DamageError{Reason: HeadsFile + " has no head that covers it"}
 	}
 	if err := h.Public().check(&found.Head, &found.signature); err != nil {
 		return rangeOf{}, err
