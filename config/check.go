@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"path/filepath"
 	"strings"
 	"unicode"
 )
@@ -45,8 +46,11 @@ func (r *reader) checkLedger(l Ledger) {
 	if l.Heads.KeyFile != "" {
 		r.checkHeadKey("ledger.heads.key_file", l.Heads.KeyFile)
 	}
-	if strings.ContainsRune(l.Heads.Copy, 0) {
+	switch {
+	case strings.ContainsRune(l.Heads.Copy, 0):
 		r.problem("ledger.heads.copy", "must be the path of a file")
+	case l.Heads.Copy != "" && sameFile(l.Heads.Copy, filepath.Join(l.Path, HeadsFile)):
+		r.problem("ledger.heads.copy", "is the file %s in ledger.path, of which it should be a copy elsewhere", HeadsFile)
 	}
 }
 

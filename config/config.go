@@ -161,6 +161,9 @@ type MQTT struct {
 	WaitingRepliesTotal  int `key:"waiting_replies_total"`
 }
 
+// HeadsFile is the file of the heads in Ledger.Path, of which Heads.Copy is a copy.
+const HeadsFile = "heads"
+
 // JournalTopic and HeadTopic are where auditors read the journal and its signed heads; no setting may use them.
 const (
 	JournalTopic = "bank/journal"

@@ -110,6 +110,19 @@ func (r *reader) checkHeadKey(path, file string) {
 	}
 }
 
+// sameFile reports whether two paths lead to the same file, there or not.
+func sameFile(a, b string) bool {
+	first, err := os.Stat(a)
+	if err == nil {
+		if second, err := os.Stat(b); err == nil {
+			return os.SameFile(first, second)
+		}
+	}
+	a, err = filepath.Abs(a)
+	b, worse := filepath.Abs(b)
+	return err == nil && worse == nil && a == b
+}
+
 // passwordIn returns the hash that a password file holds.
 func (r *reader) passwordIn(path, file string) Secret {
 	data, info, ok := r.content(path, file, maxPasswordBytes)

@@ -115,6 +115,11 @@ func TestHeadKeyFile(t *testing.T) {
 			want(t, text, wanted)
 		}
 	}
+}
+
+// What heads are signed with, when and where to.
+func TestHeadSettings(t *testing.T) {
+	t.Chdir(t.TempDir())
 	want(t, "ledger: {heads: {every: 1ns, every_entries: 0, copy: \"a\\0b\", enabled: 1}}",
 		"F:1: ledger.heads.enabled: must be true or false, not a number",
 		"F:1: ledger.heads.every: must be from 1ms to 24h0m0s, not 1ns",
@@ -123,6 +128,18 @@ func TestHeadKeyFile(t *testing.T) {
 	want(t, "ledger: {heads: {every: 25h, every_entries: 65537}}",
 		"F:1: ledger.heads.every: must be from 1ms to 24h0m0s, not 25h0m0s",
 		"F:1: ledger.heads.every_entries: must be from 1 to 65536, not 65537")
+	const same = "F:1: ledger.heads.copy: is the file heads in ledger.path, of which it should be a copy elsewhere"
+	if err := os.Mkdir("there", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, "there/heads", "", 0o600)
+	if err := os.Link("there/heads", "linked"); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"{path: data, heads: {copy: x/../data/heads}}", "{path: there, heads: {copy: linked}}"} {
+		want(t, "ledger: "+text, same)
+	}
+	want(t, "ledger: {path: there, heads: {copy: elsewhere}}")
 }
 
 func TestLoadFile(t *testing.T) {

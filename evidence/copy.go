@@ -5,16 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"time"
 
+	"gateway/disk"
 	"gateway/seldom"
 )
 
 const (
 	copyMode  = 0o644    // heads are no secret
 	copyBytes = 64 << 10 // read and written at once
+	// tornEnd ends what was torn: nothing that it is behind can be a head, whatever is missing of it.
+	tornEnd = "(torn)\n" + recordEnd
 )
 
 // copyAll keeps the copy up to date until ctx ends, or until last is closed and it has tried once more. Nobody waits for it: a
@@ -100,6 +104,9 @@ func (d *duplicate) open(ctx context.Context, h *Heads, own roll) (err error) {
 	if !status.Mode().IsRegular() {
 		return fmt.Errorf("%s is no regular file", d.path)
 	}
+	if sameFile(h.kept.file, status) {
+		return fmt.Errorf("%s is the file that it should be the copy of", d.path)
+	}
 	there := roll{d.file, status.Size()}
 	last, found, err := there.last()
 	if err != nil {
@@ -123,6 +130,16 @@ func (d *duplicate) open(ctx context.Context, h *Heads, own roll) (err error) {
 	return err
 }
 
+// sameFile reports whether a file on a real disk is the one of which that is the status.
+func sameFile(file disk.File, status fs.FileInfo) bool {
+	real, ok := file.(interface{ Stat() (fs.FileInfo, error) })
+	if !ok {
+		return false
+	}
+	own, err := real.Stat()
+	return err == nil && os.SameFile(own, status)
+}
+
 // belongs holds the last head of the copy against the journal.
 func (d *duplicate) belongs(ctx context.Context, h *Heads, last *Head) error {
 	if last.Journal != h.journal.ID() {
@@ -143,7 +160,7 @@ func (d *duplicate) append(own roll) error {
 		return nil
 	}
 	if d.torn {
-		if _, err := d.file.WriteString("\n" + recordEnd); err != nil {
+		if _, err := d.file.WriteString(tornEnd); err != nil {
 			return err
 		}
 		d.torn = false

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"gateway/disk"
 	"gateway/disk/disktest"
 	"gateway/evidence"
 )
@@ -376,6 +377,64 @@ func (h *house) awaitCopy(done func() bool) {
 		case <-limit:
 			h.tb.Fatal("the copy is not what it should be")
 		}
+	}
+}
+
+// Whatever is missing at the end of a copy, the head that was torn is written behind it, once, and nothing counts twice.
+func TestACopyTornAnywhere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heads")
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: never, Copy: path})
+	h.deposit(2)
+	h.receipt(2)
+	first := len(kept(d))
+	h.deposit(2)
+	h.close()
+	whole := kept(d)
+	for end := first; end <= len(whole); end++ {
+		if end%9 > 0 && len(whole)-end > 100 { // in the text one place is like another
+			continue
+		}
+		if err := os.WriteFile(path, whole[:end], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		g := build(t, d.Fork(1), evidence.Options{Every: never, Copy: path})
+		g.deposit(1)
+		g.stop()
+		got, err := os.ReadFile(path)
+		if err != nil || !bytes.HasPrefix(got, whole[:end]) {
+			t.Fatalf("%d bytes were there: %v", end, err)
+		}
+		told, err := check(g.engine, got, goldenKey(t).Public())
+		if err != nil || told.Heads != 3 || told.Gaps != 0 || told.Last.Seq != 5 {
+			t.Errorf("%d bytes of %d were there, and it has %+v, %v", end, len(whole), told, err)
+		}
+		g.close()
+	}
+}
+
+// A copy that is the file itself, by another name say, would be damage: there is none then.
+func TestACopyThatIsTheFileItself(t *testing.T) {
+	dir := t.TempDir()
+	fsys, err := disk.Existing(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, evidence.HeadsFile)
+	h := build(t, fsys, evidence.Options{Every: never, Copy: path})
+	h.deposit(1)
+	h.receipt(1)
+	h.deposit(1)
+	h.stop()
+	if h.heads.CopyFailed() == 0 {
+		t.Error("nobody was told")
+	}
+	heads, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told, err := check(h.engine, heads, goldenKey(t).Public()); err != nil || told.Heads != 2 {
+		t.Errorf("%+v, %v", told, err)
 	}
 }
 
