@@ -92,7 +92,8 @@ func (d *duplicate) update(ctx context.Context, h *Heads) error {
 	return nil
 }
 
-// open finds out what the copy has. A copy that knows a head of another history than the journal's is left as it is.
+// open finds out what the copy has. A copy that knows a head of another history than the journal's, or of another key, is left as
+// it is.
 func (d *duplicate) open(ctx context.Context, h *Heads, own roll) (err error) {
 	if d.file, err = os.OpenFile(d.path, os.O_RDWR|os.O_APPEND|os.O_CREATE, copyMode); err != nil {
 		return err
@@ -119,16 +120,35 @@ func (d *duplicate) open(ctx context.Context, h *Heads, own roll) (err error) {
 		}
 		return nil
 	}
-	if err := d.belongs(ctx, h, &last.Head); err != nil {
+	if err := d.belongs(ctx, h, &last.Head, &last.signature); err != nil {
 		return fmt.Errorf("%s: %w", d.path, err)
 	}
-	d.done = own.size
-	next, more, err := own.find(last.Seq + 1)
-	if more {
-		d.done = next.at
-	}
-	return err
+	return d.meet(own, &last.Head)
 }
+
+// meet finds the place in the roll behind the last head of the copy. Where heads were begun anew, the next may begin before that
+// one does: behind it nobody could check it.
+func (d *duplicate) meet(own roll, last *Head) error {
+	next, more, err := own.find(last.Seq + 1)
+	if err != nil {
+		return err
+	}
+	d.done = next.at
+	if !more { // it is still to be made, behind the last
+		newest, _, err := own.last()
+		if err != nil {
+			return err
+		}
+		d.done, next.First = own.size, newest.Seq+1
+	}
+	if next.First < last.First {
+		return fmt.Errorf("%s: the heads were begun anew behind it: %s", d.path, beginAnew)
+	}
+	return nil
+}
+
+// beginAnew tells an operator what to do about a copy that is left as it is.
+const beginAnew = "move it away, and it begins anew too"
 
 // sameFile reports whether a file on a real disk is the one of which that is the status.
 func sameFile(file disk.File, status fs.FileInfo) bool {
@@ -140,10 +160,13 @@ func sameFile(file disk.File, status fs.FileInfo) bool {
 	return err == nil && os.SameFile(own, status)
 }
 
-// belongs holds the last head of the copy against the journal.
-func (d *duplicate) belongs(ctx context.Context, h *Heads, last *Head) error {
+// belongs holds the last head of the copy against the key and the journal.
+func (d *duplicate) belongs(ctx context.Context, h *Heads, last *Head, signed *signature) error {
 	if last.Journal != h.journal.ID() {
 		return errors.New("it has the heads of another journal")
+	}
+	if err := h.Public().check(last, signed); err != nil {
+		return fmt.Errorf("%w: %s", err, beginAnew)
 	}
 	if end := h.journal.Seq(); last.Seq > end {
 		return cut(last, end)

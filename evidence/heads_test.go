@@ -380,6 +380,59 @@ func (h *house) awaitCopy(done func() bool) {
 	}
 }
 
+// Heads that were begun anew, with the key that there was or with another, cannot go on behind those that a copy has. It is left
+// as it is, and told of; where it is moved away, there is a new one.
+func TestACopyOfHeadsThatWereBegunAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heads")
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: never, Copy: path})
+	h.deposit(2)
+	h.receipt(2)
+	h.deposit(2)
+	h.close()
+	head := h.heads.Newest()
+	head.First = 1
+	signed, err := anotherKey(t, "gateway-test").Sign(&head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Delete(evidence.HeadsFile)
+	for name, old := range map[string][]byte{"the same key": read(t, path), "another key": append(signed, '\n')} {
+		if err := os.WriteFile(path, old, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		g := build(t, d.Fork(1), evidence.Options{Every: never, Copy: path}) // there is no head yet
+		g.awaitCopy(func() bool { return g.heads.CopyFailed() > 0 })
+		g.deposit(1)
+		g.receipt(5)
+		if err := g.restart(); err != nil { // and there is one
+			t.Fatal(err)
+		}
+		g.awaitCopy(func() bool { return g.heads.CopyFailed() > 0 })
+		if got := read(t, path); !bytes.Equal(got, old) {
+			t.Errorf("%s: the copy was changed", name)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		g.deposit(1)
+		g.stop()
+		if got := read(t, path); !bytes.Equal(got, kept(g.fsys.(*disktest.Disk))) {
+			t.Errorf("%s: the new copy has %q", name, got)
+		}
+		g.close()
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // Whatever is missing at the end of a copy, the head that was torn is written behind it, once, and nothing counts twice.
 func TestACopyTornAnywhere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "heads")

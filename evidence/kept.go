@@ -34,8 +34,8 @@ func OpenKey(fsys disk.FS, name string) (*Key, error) {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("read %s: %w", HeadsFile, err)
 	case len(signed) > 0:
-		return nil, fmt.Errorf("%w: %s is missing, with which those in %s were signed: put it there; when it is lost, move %s away, and heads "+
-			"begin anew with another", ErrKey, KeyFile, HeadsFile, HeadsFile)
+		return nil, fmt.Errorf("%w: %s is missing, with which those in %s were signed: put it there; when it is lost, move %s away, and "+
+			"its copy, and heads begin anew with another", ErrKey, KeyFile, HeadsFile, HeadsFile)
 	}
 	made, err := NewKey(name)
 	if err != nil {

@@ -29,7 +29,8 @@ DIR may be there if it is empty; anything else is refused. To restore, stop the
 gateway, put the directory of ledger.path aside, copy DIR there, and into it
 the secret head.key, which no backup has: from the directory that was put
 aside, or from where it is kept safe. Run gateway journal verify, and start.
-When that key is lost, move heads away, and heads begin anew with another key.
+When that key is lost, move heads away, and ledger.heads.copy, and heads begin
+anew with another key.
 What was answered after the backup is not in it: let clients whose sessions
 were kept know, or move its mqtt directory away.
 

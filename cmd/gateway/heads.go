@@ -23,7 +23,7 @@ import (
 
 // howToTrustAgain tells an operator what to do when the journal is not that of the heads.
 const howToTrustAgain = "somebody has cut it or written it anew, or an older one was put in its place: restore the one that has all " +
-	"entries; when you know that there is none, move the file heads away, and heads begin anew"
+	"entries; when you know that there is none, move the file heads away, and its copy, and heads begin anew"
 
 // headMaker makes the heads of a journal while this process serves.
 type headMaker struct {
