@@ -55,6 +55,7 @@ func (h *Heads) copyAll(ctx context.Context, last <-chan struct{}) {
 type duplicate struct {
 	path string
 	file *os.File // nil: to be opened
+	size int64    // what was in it, and what was written
 	done int64    // how much of the roll is in it
 	torn bool     // its end is not that of a head
 }
@@ -71,6 +72,9 @@ func (d *duplicate) update(ctx context.Context, h *Heads) error {
 	h.mu.Lock()
 	own := roll{h.kept.file, h.newest.next}
 	h.mu.Unlock()
+	if !d.stands() {
+		d.close()
+	}
 	if d.file != nil && d.done == own.size {
 		return nil
 	}
@@ -90,6 +94,20 @@ func (d *duplicate) update(ctx context.Context, h *Heads) error {
 	}
 	d.done = own.size
 	return nil
+}
+
+// stands reports whether the open file is the one at the path, with all that was written. Whoever moves a copy away, or cuts it,
+// gets another with all heads.
+func (d *duplicate) stands() bool {
+	if d.file == nil {
+		return false
+	}
+	named, err := os.Stat(d.path)
+	if err != nil {
+		return false
+	}
+	status, err := d.file.Stat()
+	return err == nil && os.SameFile(named, status) && status.Size() >= d.size
 }
 
 // open finds out what the copy has. A copy that knows a head of another history than the journal's, or of another key, is left as
@@ -113,7 +131,7 @@ func (d *duplicate) open(ctx context.Context, h *Heads, own roll) (err error) {
 	if err != nil {
 		return err
 	}
-	d.done, d.torn = 0, last.next < there.size
+	d.size, d.done, d.torn = there.size, 0, last.next < there.size
 	if !found {
 		if there.size > int64(windowBytes) {
 			return fmt.Errorf("%s does not end with a head", d.path)
@@ -186,11 +204,14 @@ func (d *duplicate) append(own roll) error {
 		if _, err := d.file.WriteString(tornEnd); err != nil {
 			return err
 		}
+		d.size += int64(len(tornEnd))
 		d.torn = false
 	}
 	missing := io.NewSectionReader(own.file, d.done, own.size-d.done)
-	if _, err := io.CopyBuffer(struct{ io.Writer }{d.file}, struct{ io.Reader }{missing}, make([]byte, copyBytes)); err != nil {
+	n, err := io.CopyBuffer(struct{ io.Writer }{d.file}, struct{ io.Reader }{missing}, make([]byte, copyBytes))
+	if err != nil {
 		return err
 	}
+	d.size += n
 	return d.file.Sync()
 }

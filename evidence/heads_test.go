@@ -366,6 +366,36 @@ func TestTheCopy(t *testing.T) {
 	h.close()
 }
 
+// A copy that is moved away, removed or cut while the gateway serves is made anew, with all heads.
+func TestACopyThatGoesAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heads")
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: 20 * time.Millisecond, Copy: path})
+	same := func() bool {
+		b, _ := os.ReadFile(path)
+		return string(b) == string(kept(d))
+	}
+	for i, away := range []func() error{
+		func() error { return os.Rename(path, path+".1") },
+		func() error { return os.Remove(path) },
+		func() error { return os.Truncate(path, 0) },
+		func() error { return os.Truncate(path, 100) },
+	} {
+		h.deposit(1)
+		h.await(h.engine.Seq())
+		h.awaitCopy(same)
+		if err := away(); err != nil {
+			t.Fatal(err)
+		}
+		h.awaitCopy(func() bool {
+			b, _ := os.ReadFile(path)
+			told, err := check(h.engine, b, goldenKey(t).Public())
+			return err == nil && told.Heads == i+1
+		})
+	}
+	h.close()
+}
+
 func (h *house) awaitCopy(done func() bool) {
 	h.tb.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
