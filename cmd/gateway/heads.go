@@ -174,7 +174,11 @@ type headCheck struct {
 	*evidence.Checker // nil: there are none
 	file              *os.File
 	untold            string // why there are none, though there is a file of them
+	named             bool   // by who asked, so that there should be one
 }
+
+// errNoKey says that heads are to be checked with a key that was not said.
+var errNoKey = errors.New("--heads needs --key: a key from where the journal is proves nothing")
 
 // open opens them. Those in the journal's own directory may be missing.
 func (f headFlags) open(dir string) (*headCheck, error) {
@@ -187,7 +191,7 @@ func (f headFlags) open(dir string) (*headCheck, error) {
 	case f.key != "":
 		keyText = f.key
 	case f.file != "":
-		return nil, errors.New("--heads needs --key: a key from where the journal is proves nothing")
+		return nil, errNoKey
 	}
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && f == (headFlags{}) {
@@ -208,7 +212,7 @@ func (f headFlags) open(dir string) (*headCheck, error) {
 		file.Close()
 		return nil, err
 	}
-	return &headCheck{Checker: evidence.NewChecker(file, status.Size(), key), file: file}, nil
+	return &headCheck{Checker: evidence.NewChecker(file, status.Size(), key), file: file, named: f.file != ""}, nil
 }
 
 func (c *headCheck) close() {
@@ -246,18 +250,28 @@ func (c *headCheck) finish(report journal.Report) (told evidence.CheckReport, er
 	return told, nil
 }
 
-// tell prints what the heads say of the journal, and returns the exit code.
-func (c *headCheck) tell(env *environment, report journal.Report) int {
-	if c.Checker == nil {
-		if c.untold != "" {
-			fmt.Fprintf(env.stdout, "heads     %s\n", c.untold)
-		}
-		return exitDone
-	}
+// tell prints what the heads say of the journal in dir, and returns the exit code. Where there is no journal it tells that, unless
+// there are heads of one.
+func (c *headCheck) tell(env *environment, dir string, report journal.Report) int {
 	told, err := c.finish(report)
-	if err != nil {
+	switch {
+	case errors.Is(err, evidence.ErrDamaged), errors.Is(err, evidence.ErrHead), errors.Is(err, evidence.ErrKey):
 		env.complain("%v", err)
 		return exitDamaged
+	case err != nil:
+		env.complain("%v", err)
+		return exitRefused
+	case report.Segments == 0:
+		env.complain("there is no journal in %s", dir)
+		return exitRefused
+	case told.Heads == 0 && c.named:
+		env.complain("there is no head in %s: it proves nothing", c.file.Name())
+		return exitRefused
+	case c.Checker == nil && c.untold != "":
+		fmt.Fprintf(env.stdout, "heads     %s\n", c.untold)
+		return exitDone
+	case c.Checker == nil:
+		return exitDone
 	}
 	fmt.Fprintf(env.stdout, "heads     %d", told.Heads)
 	if told.Heads > 0 {

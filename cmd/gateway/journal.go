@@ -22,7 +22,8 @@ const verifyAbout = `It reads the journal in DIR, by default that of the setting
 nothing. Every checksum, every link of the hash chain, every entry's postings
 and the sum of all accounts are checked. A torn tail, which was never
 acknowledged, is told and is no damage. Exits 65 with the first bad entry when
-there is damage.
+there is damage, 1 when there is no journal, or what is in question cannot be
+read.
 
 Signed heads are held against the journal too: those in FILE, or those that DIR
 has itself. Only heads that were kept elsewhere, checked with a key that was,
@@ -75,8 +76,15 @@ func journalFlags(
 			if !ok {
 				return exitSettings
 			}
-			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			switch info, err := os.Stat(dir); {
+			case errors.Is(err, os.ErrNotExist):
 				env.complain("there is no journal in %s: no such directory", dir)
+				return exitRefused
+			case err != nil:
+				env.complain("%v", err)
+				return exitRefused
+			case !info.IsDir():
+				env.complain("there is no journal in %s: it is no directory", dir)
 				return exitRefused
 			}
 			signal.Reset(syscall.SIGINT, syscall.SIGTERM) // reading may end anywhere, at once
@@ -102,13 +110,19 @@ func verifyJournal(env *environment, dir string, against headFlags) int {
 	heads, err := against.open(dir) // before the journal: none of them is of an entry that it does not have
 	if err != nil {
 		env.complain("journal verify: %v", err)
-		return exitUsage
+		if errors.Is(err, errNoKey) {
+			return exitUsage
+		}
+		return exitRefused
 	}
 	defer heads.close()
 	report, err := heads.verify(dir)
 	took := time.Since(began)
 	if err != nil {
 		return explainJournal(env, dir, err)
+	}
+	if report.Segments == 0 {
+		return heads.tell(env, dir, report)
 	}
 	out := env.stdout
 	fmt.Fprintf(out, "entries   %d\nseq       %d\nhash      %x\n", report.Entries, report.Entries, report.Hash)
@@ -118,7 +132,7 @@ func verifyJournal(env *environment, dir string, against headFlags) int {
 	fmt.Fprintf(out, "decimals  %d\naccounts  %d\nids       %d\nsegments  %d\n",
 		report.Decimals, report.Accounts, report.IDs, report.Segments)
 	fmt.Fprintf(out, "sum       0\ntorn      %s\n", describeTear(report.Torn))
-	if code := heads.tell(env, report); code != exitDone {
+	if code := heads.tell(env, dir, report); code != exitDone {
 		return code
 	}
 	fmt.Fprintf(out, "verified in %v, %.0f entries/s\n", took.Round(time.Microsecond), float64(report.Entries)/took.Seconds())
@@ -152,7 +166,7 @@ func dumpJournal(env *environment, dir string) int {
 	out := bufio.NewWriterSize(env.stdout, 1<<16)
 	lines := wire.NewEntryEncoder(out)
 	var writeErr error
-	_, err := journal.Dump(dir, func(e *bank.Entry, hash [32]byte) error {
+	report, err := journal.Dump(dir, func(e *bank.Entry, hash [32]byte) error {
 		writeErr = lines.Encode(e, hash)
 		return writeErr
 	})
@@ -167,6 +181,9 @@ func dumpJournal(env *environment, dir string) int {
 		return exitRefused
 	case err != nil:
 		return explainJournal(env, dir, err)
+	case report.Segments == 0:
+		env.complain("there is no journal in %s", dir)
+		return exitRefused
 	}
 	return exitDone
 }
