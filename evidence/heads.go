@@ -228,23 +228,22 @@ func (h *Heads) Run(ctx context.Context) {
 	}
 }
 
-// finish makes heads until there is one of the last entry, or until limit ends.
+// finish makes heads until there is one of the last entry, or until there is no space or limit ends.
 func (h *Heads) finish(limit context.Context) {
-	for {
-		end := h.journal.Seq()
-		if covered, _ := h.want(end); covered || h.Err() != nil {
+	for more := true; more; {
+		if covered, _ := h.want(h.journal.Seq()); covered || h.Err() != nil {
 			return
 		}
 		select {
 		case <-h.asked:
-			h.make()
+			more = h.make()
 		case <-h.full:
-			h.make()
+			more = h.make()
 		case <-limit.Done():
-			h.options.Logger.Warn("no head of the last entries", "seq", end)
-			return
+			more = false
 		}
 	}
+	h.options.Logger.Warn("no head of the last entries", "seq", h.journal.Seq())
 }
 
 // Close gives the file back, after Run has returned.
@@ -319,13 +318,13 @@ func (h *Heads) want(seq uint64) (covered bool, newer <-chan struct{}) {
 	return covered, h.newer
 }
 
-// make makes a head of all entries that have gathered, if there are any.
-func (h *Heads) make() {
+// make makes a head of all entries that have gathered, if there are any. It reports whether there was space for it.
+func (h *Heads) make() bool {
 	h.mu.Lock()
 	hashes, first, failure := h.pending, h.newest.Seq+1, h.failure
 	h.mu.Unlock()
 	if len(hashes) == 0 || failure != nil {
-		return
+		return true
 	}
 	next, err := h.seal(hashes, first)
 	if err == nil {
@@ -338,10 +337,10 @@ func (h *Heads) make() {
 		h.failed.Add(1)
 		h.log.Tell(seldom.Event{Level: slog.LevelError, What: "head not kept, it is made later"}, "err", err)
 		h.askAgain()
-		return
+		return false
 	case err != nil:
 		h.fail(err)
-		return
+		return true
 	}
 	h.made.Add(1)
 	h.mu.Lock()
@@ -350,6 +349,7 @@ func (h *Heads) make() {
 	h.pending = append([][32]byte(nil), h.pending[len(hashes):]...)
 	close(h.newer)
 	h.newer = make(chan struct{})
+	return true
 }
 
 // askAgain has a head made in a while if somebody still wants one.

@@ -283,6 +283,33 @@ func TestHeadsThatCannotBeKept(t *testing.T) {
 	}
 }
 
+// A stop on a full disk tries once, and leaves the last entries to the next start.
+func TestAStopOnAFullDisk(t *testing.T) {
+	d := disktest.New(1)
+	var failing atomic.Bool
+	d.Before = func(op disktest.Op) error {
+		if failing.Load() && op.File == evidence.HeadsFile && op.Kind == disktest.Write {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	h := build(t, d, evidence.Options{Every: never})
+	h.deposit(3)
+	failing.Store(true)
+	h.stop()
+	if n := h.heads.Failed(); n != 1 {
+		t.Errorf("%d tries", n)
+	}
+	failing.Store(false)
+	if err := h.restart(); err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	if n := h.sound(d); n != 1 || h.heads.Newest().Seq != 3 {
+		t.Errorf("%d heads, the last of %d", n, h.heads.Newest().Seq)
+	}
+}
+
 // A key is made once, with the heads, and never beside heads that another has signed.
 func TestTheKeyBesideTheJournal(t *testing.T) {
 	d := disktest.New(1)
