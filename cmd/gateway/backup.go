@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"gateway/bank"
@@ -73,6 +74,8 @@ var headFiles = []string{evidence.HeadsFile, evidence.PublicKeyFile}
 var (
 	errTarget = errors.New("the directory cannot be used")
 	errNoBank = errors.New("there is no journal")
+	// errLeft says that an unfinished backup is still there.
+	errLeft = errors.New("what there is of the backup could not be removed")
 	// errCopy says that the copy is not what was read, and what was read is as it should be.
 	errCopy = errors.New("the copy is damaged and its source is not")
 	// errUnsettled says that the sessions or the heads know of entries that nobody knows to be durable.
@@ -91,7 +94,7 @@ type backup struct {
 	report journal.Report
 }
 
-// make makes the backup. After an error nothing of it is left.
+// make makes the backup. After an error nothing of it is left, unless that is [errLeft] too.
 func (b *backup) make(ctx context.Context, target string) error {
 	from, err := disk.Existing(b.source)
 	if err != nil {
@@ -115,9 +118,17 @@ func (b *backup) make(ctx context.Context, target string) error {
 		err = b.publish(parent)
 	}
 	if err != nil {
-		return errors.Join(err, os.RemoveAll(b.draft))
+		return b.abandon(err)
 	}
 	return nil
+}
+
+// abandon removes what there is, because of err.
+func (b *backup) abandon(err error) error {
+	if failed := os.RemoveAll(b.draft); failed != nil {
+		return fmt.Errorf("%w; %w: %w", err, errLeft, failed)
+	}
+	return err
 }
 
 // publish gives the draft its name. Where that may not last, what has it is still a draft.
@@ -146,13 +157,15 @@ func (b *backup) begin(target string) (parent disk.FS, err error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: %w", errTarget, err)
 	}
-	if parent, err = disk.Dir(filepath.Dir(b.target)); err != nil {
-		return nil, err
+	if parent, err = disk.Dir(filepath.Dir(b.target)); err == nil {
+		err = os.Mkdir(b.draft, backupMode)
 	}
-	err = os.Mkdir(b.draft, backupMode)
-	if errors.Is(err, fs.ErrExist) {
+	switch {
+	case errors.Is(err, fs.ErrExist):
 		return nil, fmt.Errorf("%w: %s is there: another backup is writing it, or one was interrupted; then remove it",
 			errTarget, target+disk.Unfinished)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return nil, fmt.Errorf("%w: %w", errTarget, err)
 	}
 	return parent, err
 }
@@ -271,8 +284,11 @@ func explainBackup(env *environment, source string, err error) int {
 	case errors.Is(err, journal.ErrNoSpace), disk.LacksSpace(err):
 		env.complain("backup: there is not enough space: %v", err)
 		return exitPassing
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && !errors.Is(err, errLeft):
 		env.complain("backup: interrupted; nothing of it is left")
+		return exitPassing
+	case errors.Is(err, context.Canceled):
+		env.complain("backup: interrupted: %v", err)
 		return exitPassing
 	case errors.Is(err, errUnsettled):
 		env.complain("backup: %v", err)

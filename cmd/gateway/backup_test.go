@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -363,6 +364,36 @@ func TestAnInterruptedBackupLeavesNothing(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(home, "backup*")); err != nil || len(left) > 0 {
 		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+// TestAnInterruptedBackupThatCannotBeRemovedSaysSo abandons one whose directory cannot be removed under the name that it has.
+func TestAnInterruptedBackupThatCannotBeRemovedSaysSo(t *testing.T) {
+	for draft, says := range map[string]string{
+		filepath.Join(t.TempDir(), "backup.tmp"): "backup: interrupted; nothing of it is left\n",
+		t.TempDir() + "/.":                       "what there is of the backup could not be removed",
+	} {
+		var out bytes.Buffer
+		env := &environment{stderr: &out}
+		b := &backup{draft: draft}
+		if code := explainBackup(env, "data", b.abandon(context.Canceled)); code != exitPassing || !strings.Contains(out.String(), says) {
+			t.Errorf("%d, %s", code, out.String())
+		}
+	}
+}
+
+// TestABackupWhereNobodyMayWrite backs up into a file system that lets nobody make a directory.
+func TestABackupWhereNobodyMayWrite(t *testing.T) {
+	const closed = "/sys"
+	if _, err := os.Stat(filepath.Join(closed, "kernel")); err != nil {
+		t.Skipf("SKIPPED: there is no %s, so no backup has met a directory that is closed to all: %v", closed, err)
+	}
+	home := bankOfOneEntry(t)
+	for _, target := range []string{"backup", "backups/monday"} {
+		code, out := runBackup(t, home, exec.Command("gateway", "backup", filepath.Join(closed, target)))
+		if code != exitUsage || !strings.Contains(out, "the directory cannot be used") {
+			t.Errorf("%s: exit code %d\n%s", target, code, out)
+		}
 	}
 }
 
