@@ -205,7 +205,7 @@ func (h *Heads) Run(ctx context.Context) {
 		case <-every.C:
 			h.make()
 		case <-h.full:
-			h.make()
+			h.makeFull()
 		case <-h.asked:
 			if !armed {
 				armed = true
@@ -238,7 +238,7 @@ func (h *Heads) finish(limit context.Context) {
 		case <-h.asked:
 			more = h.make()
 		case <-h.full:
-			more = h.make()
+			more = h.makeFull()
 		case <-limit.Done():
 			more = false
 		}
@@ -316,6 +316,14 @@ func (h *Heads) want(seq uint64) (covered bool, newer <-chan struct{}) {
 		}
 	}
 	return covered, h.newer
+}
+
+// makeFull is make when there are as many entries as make a head: the token may be from before the last one.
+func (h *Heads) makeFull() bool {
+	h.mu.Lock()
+	full := len(h.pending) >= h.options.EveryEntries
+	h.mu.Unlock()
+	return !full || h.make()
 }
 
 // make makes a head of all entries that have gathered, if there are any. It reports whether there was space for it.
