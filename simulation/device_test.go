@@ -26,7 +26,7 @@ type device struct {
 	lastID    uint16      // where packet ids are not used again
 	brief     bool        // the session of this connection ends with it
 	kept      bool        // the gateway has said that there is a session
-	doubt     bool        // there may be one all the same, or none
+	doubt     bool        // there may be one all the same
 	granted   bool        // and that it is subscribed
 	exchanges []*exchange // not finished, in the order of their first sending
 	unknown   []*asked    // with an id, and nobody knows what became of them
@@ -124,15 +124,10 @@ func (d *device) lose() {
 		return
 	}
 	d.link.left = true
-	greeted := d.stage != greeting
+	d.doubt = d.stage == greeting // did the gateway take it?
+	d.fresh = d.fresh || d.brief && d.doubt
 	d.link, d.stage, d.acks = nil, away, nil
-	switch {
-	case !greeted: // did the gateway take it?
-		d.kept, d.doubt = d.kept && !d.brief, true
-	case d.passing():
-		d.doubt = false
-	}
-	if d.passing() && (greeted || !d.brief) {
+	if d.passing() {
 		d.forget()
 	}
 }
@@ -140,11 +135,12 @@ func (d *device) lose() {
 // passing reports whether the session ends with its connection.
 func (d *device) passing() bool { return !d.persists || d.brief || d.clean && d.level < 5 }
 
-// leave ends the connection and, with it, the session. Whether the gateway hears of that shows at the next CONNECT.
+// leave ends the connection and, with it, the session. The gateway may not hear of that: the next CONNECT asks for a new one.
 func (d *device) leave() {
 	d.note("leave", 0, 0)
 	d.send([]byte{tDisconnect << 4, 7, 0, 5, 0x11, 0, 0, 0, 0})
-	d.stage, d.kept, d.doubt = leaving, false, true
+	d.forget()
+	d.stage, d.fresh = leaving, true
 }
 
 // hear takes a packet in.
@@ -178,9 +174,10 @@ func (d *device) hear(p *packet) {
 // welcomed goes on in the session there is: it delivers again, or subscribes to a new one's replies.
 func (d *device) welcomed(p *packet) {
 	if p.reason != 0 { // then the session is there that was, or an empty one; only a log that has failed may have the end of it
-		kept := d.kept && !(d.brief && d.w.process.failed())
+		if !d.w.process.failed() {
+			d.brief = false
+		}
 		d.lose()
-		d.kept, d.doubt = kept, true
 		return
 	}
 	switch {
