@@ -394,7 +394,7 @@ func (h *Heads) seal(hashes [][32]byte, first uint64) (next newest, err error) {
 // fail ends the making of heads.
 func (h *Heads) fail(err error) {
 	h.failed.Add(1)
-	h.options.Logger.Error("no more heads are made until a restart; the bank goes on without receipts", "err", err)
+	h.options.Logger.Error("no more heads and no receipts are made until a restart", "err", err)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.failure = fmt.Errorf("%w: %w", ErrUnavailable, err)

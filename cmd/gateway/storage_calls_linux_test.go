@@ -226,7 +226,8 @@ func (f fault) judge(p *traced, late int64) error {
 		want = append(want, exitDamaged)
 	case f.errno == syscall.EIO && f.call != "statfs":
 		want = []int{exitBroken}
-		if log := p.stderr.String(); strings.Contains(log, "the bank goes on without receipts") && !strings.Contains(log, "the engine failed") {
+		if log := p.stderr.String(); strings.Contains(log, "no more heads") && !strings.Contains(log, "the engine failed") &&
+			!strings.Contains(log, "the journal has failed") {
 			want = []int{exitDone}
 		}
 	}
