@@ -21,8 +21,12 @@ const (
 // directory is the [FS] of a real directory.
 type directory string
 
-// Dir returns the directory at path. It makes it and its parents, if they are missing, and makes their names durable.
+// Dir returns the directory at path. It makes it and its parents, if they are missing, and makes their names durable. An empty
+// path is nobody's choice of the working directory.
 func Dir(path string) (FS, error) {
+	if path == "" {
+		return nil, errors.New("disk: the path of a directory is empty")
+	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err

@@ -64,6 +64,12 @@ func TestARealDirectory(t *testing.T) {
 	}
 }
 
+func TestNoPathIsNoDirectory(t *testing.T) {
+	if fsys, err := disk.Dir(""); err == nil {
+		t.Errorf("it is %v", fsys)
+	}
+}
+
 // TestRenewNeverLosesTheFirstBytes renews a file whose sync has failed, so that the disk has not what is seen, with space for
 // a copy and without, and cuts the power before every operation and after the last. The first bytes are those that were
 // synced before, and after the last operation all that were asked for.

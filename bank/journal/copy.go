@@ -79,7 +79,7 @@ func (seg *segment) bytesTo(end *position) int64 {
 
 // checkRoom makes sure that there is space for all before end, so that a disk that is too small is told in a moment.
 func (s *survey) checkRoom(to disk.FS, end *position) error {
-	var needed int64
+	needed := int64(2 * markSlot)
 	for _, seg := range s.segments[:end.segment] {
 		needed += seg.bytesTo(end)
 	}

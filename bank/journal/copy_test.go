@@ -228,6 +228,92 @@ func TestACopyThatFailsSaysSo(t *testing.T) {
 	}
 }
 
+// TestACopyTellsItsBytesAndAsksForSo copies a journal with two snapshots, with one and without: a disk that holds so many bytes is
+// large enough, and one that holds a byte less is refused before anything is written.
+func TestACopyTellsItsBytesAndAsksForSo(t *testing.T) {
+	s := smallJournal(t, closed)
+	for snapshots := 2; snapshots >= 0; snapshots-- {
+		target := disktest.New(1)
+		copied, err := journal.Copy(t.Context(), s.disk, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, _ := target.List()
+		held := int64(0)
+		for _, name := range names {
+			held += int64(len(target.Bytes(name)))
+		}
+		if copied.Bytes != held || len(target.Bytes("mark")) != 8192 {
+			t.Errorf("%d snapshots: %d bytes copied, the copy has %d", snapshots, copied.Bytes, held)
+		}
+		exact, small := disktest.New(1), disktest.New(1)
+		exact.Limit(held)
+		small.Limit(held - 1)
+		if _, err := journal.Copy(t.Context(), s.disk, exact); err != nil {
+			t.Errorf("%d snapshots, on a disk of %d bytes: %v", snapshots, held, err)
+		}
+		if _, err := journal.Copy(t.Context(), s.disk, small); !errors.Is(err, journal.ErrNoSpace) || small.Ops() != 0 {
+			t.Errorf("%d snapshots, on a disk of a byte less: %v, %d operations", snapshots, err, small.Ops())
+		}
+		for _, name := range names {
+			if strings.HasPrefix(name, "snapshot-") {
+				s.disk.Delete(name)
+			}
+		}
+	}
+}
+
+// TestACopyThatIsEndedWritesNothingMore ends one while it reads the snapshot.
+func TestACopyThatIsEndedWritesNothingMore(t *testing.T) {
+	s := smallJournal(t, closed)
+	ctx, end := context.WithCancel(t.Context())
+	s.disk.Before = func(op disktest.Op) error {
+		if strings.HasPrefix(op.File, "snapshot-") && op.Offset > 0 {
+			end()
+		}
+		return nil
+	}
+	target := disktest.New(1)
+	if _, err := journal.Copy(ctx, s.disk, target); !errors.Is(err, context.Canceled) || target.Ops() != 0 {
+		t.Errorf("%v, %d operations", err, target.Ops())
+	}
+}
+
+// TestThereIsNoCopyOfNothing: a directory without a journal has none to copy.
+func TestThereIsNoCopyOfNothing(t *testing.T) {
+	target := disktest.New(1)
+	if _, err := journal.Copy(t.Context(), disktest.New(1), target); !errors.Is(err, fs.ErrNotExist) || target.Ops() != 0 {
+		t.Errorf("%v, %d operations", err, target.Ops())
+	}
+}
+
+// TestTheIDIsReadWithoutALock of a journal that is as it should be, is not there, has rotted, or is of another format.
+func TestTheIDIsReadWithoutALock(t *testing.T) {
+	disk := disktest.New(1)
+	if id, err := journal.ReadID(disk); !errors.Is(err, fs.ErrNotExist) || id != [16]byte{} {
+		t.Errorf("before there is one: %x, %v", id, err)
+	}
+	o := options()
+	o.FS, o.Inline = disk, true
+	engine := open(t, "", o)
+	if id, err := journal.ReadID(disk); id != engine.ID() || err != nil {
+		t.Errorf("%x, %v; want %x", id, err, engine.ID())
+	}
+	whole := disk.Bytes(firstSegment)
+	disk.Put(firstSegment, flip(16*8)(slices.Clone(whole)))
+	var damage *journal.DamageError
+	id, err := journal.ReadID(disk)
+	if !errors.As(err, &damage) || damage.File != firstSegment || damage.Seq != 1 || damage.Reason == "" || id != [16]byte{} {
+		t.Errorf("with a bit flipped: %x, %v", id, err)
+	}
+	whole[8]++
+	journal.ResealHeader(whole)
+	disk.Put(firstSegment, whole)
+	if id, err := journal.ReadID(disk); !errors.Is(err, journal.ErrFormat) || !strings.Contains(err.Error(), firstSegment) || id != [16]byte{} {
+		t.Errorf("of another version: %x, %v", id, err)
+	}
+}
+
 // TestCopyBesideAGateway copies a journal again and again while it is written, its segments turn and its snapshots are
 // replaced. Each copy holds what was durable when it began.
 func TestCopyBesideAGateway(t *testing.T) {

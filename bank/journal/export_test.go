@@ -98,11 +98,14 @@ func Forge(first uint64, entries ...[]byte) []byte {
 	return segment
 }
 
+// ResealHeader makes the checksum of a header hold again.
+func ResealHeader(file []byte) { sealSector(file[:sector-4], 0) }
+
 // Reseal makes the checksums of a snapshot hold again, of the journal that segment is of.
 func Reseal(segment, snapshot []byte) {
 	var ours segmentHeader
 	ours.parse(segment)
-	sealSector(snapshot[:sector-4], 0)
+	ResealHeader(snapshot)
 	for part := snapshot[sector:]; len(part) >= partHeader; {
 		size := partHeader + min(int(binary.LittleEndian.Uint64(part[8:])), len(part)-partHeader)
 		binary.LittleEndian.PutUint32(part, crc32.Update(ours.seed(0), castagnoli, part[4:size]))
