@@ -30,7 +30,7 @@ var ErrNoSpace = errors.New("journal: the disk is nearly full")
 type DamageError struct {
 	File   string // its name within the directory
 	Offset int64  // in bytes; of the first byte that cannot be vouched for
-	Seq    uint64 // the first entry that cannot be vouched for
+	Seq    uint64 // the first entry that cannot be vouched for; 0 when what should tell it has rotted too
 	Reason string
 }
 

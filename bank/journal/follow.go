@@ -119,18 +119,18 @@ func (f *follower) header(number uint64) (segmentHeader, error) {
 		}
 	}
 	if reason != "" {
-		return header, &DamageError{File: name, Reason: reason}
+		return header, &DamageError{File: name, Seq: f.at.seq + 1, Reason: reason}
 	}
 	return header, nil
 }
 
 // enter opens the segment that f is in.
 func (f *follower) enter() error {
-	f.leave()
 	file, err := f.e.fsys.Open(segmentName(f.at.segment))
 	if err != nil {
 		return err
 	}
+	f.leave()
 	f.file = file
 	f.reader = &frameReader{disk.NewTail(file, f.at.offset, f.at.offset), f.e.identity.seed(f.at.segment)}
 	return nil
@@ -139,7 +139,6 @@ func (f *follower) enter() error {
 func (f *follower) leave() {
 	if f.file != nil {
 		f.file.Close()
-		f.file = nil
 	}
 }
 

@@ -96,9 +96,6 @@ func seqOf(frame []byte) uint64 {
 	if len(frame) <= frameHeader || frame[frameHeader] != bank.EntryFormat {
 		return 0
 	}
-	seq, n := binary.Uvarint(frame[frameHeader+1:])
-	if n <= 0 {
-		return 0
-	}
+	seq, _ := binary.Uvarint(frame[frameHeader+1:]) // zero when it is not whole
 	return seq
 }

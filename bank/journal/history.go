@@ -111,5 +111,4 @@ func (h *history) close() {
 	for _, p := range h.open {
 		p.file.Close()
 	}
-	h.open = nil
 }

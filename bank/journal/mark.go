@@ -47,9 +47,8 @@ func (m *mark) append(dst []byte) []byte {
 }
 
 // parse reads one slot and reports whether there is a mark in it.
-func (m *mark) parse(b []byte) bool {
-	if len(b) < markBytes || !bytes.HasPrefix(b, []byte(markMagic)) ||
-		binary.LittleEndian.Uint32(b[88:]) != crc32.Checksum(b[:88], castagnoli) {
+func (m *mark) parse(b *[markBytes]byte) bool {
+	if !bytes.HasPrefix(b[:], []byte(markMagic)) || binary.LittleEndian.Uint32(b[88:]) != crc32.Checksum(b[:88], castagnoli) {
 		return false
 	}
 	copy(m.id[:], b[8:])
@@ -91,7 +90,7 @@ func readMark(fsys disk.FS) (*mark, error) {
 			return nil, fmt.Errorf("read %s: %w", markName, err)
 		}
 		var m mark
-		if m.parse(b[:]) && (newest == nil || m.generation > newest.generation) {
+		if m.parse(&b) && (newest == nil || m.generation > newest.generation) {
 			newest = &m
 		}
 	}

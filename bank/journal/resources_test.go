@@ -9,12 +9,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"gateway/bank"
 	"gateway/bank/journal"
+	"gateway/disk"
 	"gateway/disk/disktest"
 )
 
@@ -190,4 +192,91 @@ func TestALargeEntryThatFindsNoSpace(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, report, err)
 		}
 	}
+}
+
+// counted is a disk that knows how many files are open.
+type counted struct {
+	disk.FS
+	open, most atomic.Int64
+}
+
+type countedFile struct {
+	disk.File
+	close func()
+}
+
+func (f countedFile) Close() error {
+	f.close()
+	return f.File.Close()
+}
+
+func (c *counted) Create(name string) (disk.File, error) { return c.file(c.FS.Create(name)) }
+func (c *counted) Open(name string) (disk.File, error)   { return c.file(c.FS.Open(name)) }
+func (c *counted) Edit(name string) (disk.File, error)   { return c.file(c.FS.Edit(name)) }
+
+func (c *counted) file(file disk.File, err error) (disk.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	c.most.Store(max(c.most.Load(), c.open.Add(1)))
+	return countedFile{file, sync.OnceFunc(func() { c.open.Add(-1) })}, nil
+}
+
+// TestEveryFileIsClosedWhateverFails fails every operation of some histories, and every look of others. When the journal could not
+// be opened, or is closed, no file is open.
+func TestEveryFileIsClosedWhateverFails(t *testing.T) {
+	failed := 0
+	for _, fault := range []error{syscall.EIO, syscall.ENOSPC} {
+		for k := 0; ; k++ {
+			s := newStory(3)
+			s.options.SegmentBytes, s.options.SnapshotEvery = 1024, 5
+			files := &counted{FS: s.disk}
+			s.options.FS = files
+			s.disk.Before = func(op disktest.Op) error {
+				if op.Kind != disktest.Read && op.Index == k {
+					return fault
+				}
+				return nil
+			}
+			err := whole(s)
+			if s.disk.Ops() <= k {
+				break
+			}
+			if failed++; files.open.Load() != 0 {
+				t.Errorf("operation %d with %v: %d files are open, %v", k, fault, files.open.Load(), err)
+			}
+		}
+	}
+	for k := int64(0); ; k++ {
+		s := newStory(3)
+		s.options.SegmentBytes, s.options.SnapshotEvery = 1024, 5
+		if err := whole(s); err != nil {
+			t.Fatal(err)
+		}
+		looking := &blind{FS: s.disk, at: k}
+		files := &counted{FS: looking}
+		s.options.FS = files
+		err := look(s, files)
+		if s.engine != nil {
+			s.engine.Close()
+		}
+		if looking.looks.Load() <= k {
+			break
+		}
+		if failed++; files.open.Load() != 0 {
+			t.Errorf("look %d: %d files are open, %v", k, files.open.Load(), err)
+		}
+	}
+	if failed < 100 {
+		t.Errorf("only %d times something failed", failed)
+	}
+}
+
+// whole plays a history from the opening of the journal to its close.
+func whole(s *story) error {
+	err := s.open()
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.run(8), s.engine.Close())
 }

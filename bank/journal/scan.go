@@ -134,7 +134,7 @@ func (s *scan) check(checks []position) []position {
 func (s *scan) tail(r *frameReader) (err error) {
 	const zerosInFront = 7
 	s.used, err = r.Tail(zerosInFront, func() (err error) {
-		if r.Offset() > s.end.offset && !s.laterBatch {
+		if !s.laterBatch {
 			s.laterBatch, err = r.beginsBatch(s.end.seq + 1)
 		}
 		return err
@@ -154,5 +154,5 @@ func (r *frameReader) beginsBatch(seq uint64) (bool, error) {
 		return false, nil
 	}
 	frame, err := r.Peek(int(size))
-	return err == nil && int64(len(frame)) == size && intact(frame, r.seed), err
+	return int64(len(frame)) == size && intact(frame, r.seed), err
 }

@@ -65,6 +65,7 @@ func (w *writer) turn(at int) (int, error) {
 	frame := append([]byte(nil), w.buf[at:]...)
 	w.buf = w.buf[:at]
 	if err := w.flush(); err != nil {
+		next.file.Close()
 		return 0, err
 	}
 	w.file.Close()
