@@ -116,9 +116,7 @@ func (e *Engine) Commit(_ context.Context, ops []bank.Operation, replies []bank.
 	}
 	if gathered > 0 {
 		e.advance()
-		if err := e.snapshots.committed(); err != nil {
-			return e.fail(err)
-		}
+		e.snapshots.committed()
 	}
 	return e.stopped()
 }
@@ -228,14 +226,14 @@ func (e *Engine) stopped() error {
 // twice.
 func (e *Engine) Close() error {
 	e.state.Lock()
-	failure, closed := e.failure, e.closed
+	closed := e.closed
 	e.closed = true
 	e.progress.Broadcast()
 	e.state.Unlock()
 	if closed {
 		return nil
 	}
-	err := e.snapshots.close(failure == nil)
+	err := e.snapshots.close()
 	unused := e.ahead.close()
 	if err == nil && e.healthy() {
 		err = e.settle(unused)

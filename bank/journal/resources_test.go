@@ -89,6 +89,7 @@ type listener struct {
 	entries, bytes int
 	snapshots      []uint64
 	failures       []error
+	failedAt       []uint64
 }
 
 func (l *listener) Synced(entries, bytes int, _ time.Duration) {
@@ -99,7 +100,7 @@ func (l *listener) Snapshot(seq uint64, _ time.Duration, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		l.failures = append(l.failures, err)
+		l.failures, l.failedAt = append(l.failures, err), append(l.failedAt, seq)
 		return
 	}
 	l.snapshots = append(l.snapshots, seq)

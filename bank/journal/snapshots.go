@@ -65,7 +65,7 @@ func newSnapshots(e *Engine, newest *snapshotHeader) *snapshots {
 }
 
 // committed is called by the committer after each batch that wrote.
-func (s *snapshots) committed() error {
+func (s *snapshots) committed() {
 	w := &s.e.writer
 	s.bytes += w.flushed
 	w.flushed = 0
@@ -82,23 +82,23 @@ func (s *snapshots) committed() error {
 			}
 		}
 	}
-	if s.drawing == nil {
-		return nil
+	if s.drawing != nil {
+		s.drawOn()
 	}
-	return s.drawOn()
 }
 
 // drawOn does a share of the work of a snapshot that is written inline.
-func (s *snapshots) drawOn() error {
+func (s *snapshots) drawOn() {
 	d := s.drawing
 	err := d.copyParts(inlineParts)
-	if err == nil && d.part == bank.Shards {
+	if err == nil && d.part < bank.Shards {
+		return
+	}
+	if err == nil {
 		err = d.finish()
-	} else if err == nil {
-		return nil
 	}
 	s.drawing = nil
-	return s.ended(d, err)
+	s.ended(d, err)
 }
 
 // write writes a whole snapshot.
@@ -141,9 +141,9 @@ func (s *snapshots) ended(d *draft, err error) error {
 	return nil
 }
 
-// close ends the writing of snapshots, after a last one when last is true and there are entries that the newest does not
-// hold.
-func (s *snapshots) close(last bool) error {
+// close ends the writing of snapshots, after a last one when there are entries that the newest does not hold and nothing has
+// failed.
+func (s *snapshots) close() error {
 	s.giveUp.Store(true)
 	close(s.due)
 	s.done.Wait()
@@ -151,7 +151,7 @@ func (s *snapshots) close(last bool) error {
 	if s.drawing != nil {
 		s.drawing.file.Close()
 	}
-	if seq := s.e.writer.end.seq; !last || !s.e.healthy() || seq == 0 || s.newest != nil && s.newest.end.seq == seq {
+	if seq := s.e.writer.end.seq; !s.e.healthy() || seq == 0 || s.newest != nil && s.newest.end.seq == seq {
 		return nil
 	}
 	return s.write()
