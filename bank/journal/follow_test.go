@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -160,6 +162,29 @@ func TestAWaitingFollowerEnds(t *testing.T) {
 	})
 }
 
+// TestAWaitingFollowerIsToldOfAFailure, at once, and of nothing that was not durable.
+func TestAWaitingFollowerIsToldOfAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := options()
+		disk := disktest.New(1)
+		o.FS, o.Inline = disk, true
+		engine := open(t, "", o)
+		commit(t, engine, deposit("a", 1, ""))
+		h := new(heard)
+		go func() { h = follow(t.Context(), engine, 0, 99) }()
+		synctest.Wait()
+		disk.Before = func(disktest.Op) error { return syscall.EIO }
+		if _, err := bankCommit(engine, deposit("a", 2, "")); !errors.Is(err, syscall.EIO) {
+			t.Errorf("commit: %v", err)
+		}
+		synctest.Wait()
+		if !errors.Is(h.err, journal.ErrFailed) || len(h.entries) != 1 {
+			t.Errorf("told of %d entries, and then %v", len(h.entries), h.err)
+		}
+		closeEngine(t, engine)
+	})
+}
+
 // TestFollowEnds with the engine, and with an error of the visitor.
 func TestFollowEnds(t *testing.T) {
 	engine := open(t, t.TempDir(), options())
@@ -235,32 +260,169 @@ func TestALateFollowerReadsOneSegment(t *testing.T) {
 	closeEngine(t, engine)
 }
 
-// TestAFollowerFindsDamage where a byte has changed since it was written.
+// TestAFollowerFindsDamage where a byte has changed since it was written, and names the entry.
 func TestAFollowerFindsDamage(t *testing.T) {
+	disk, engine := followed(t)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	seq := uint64(0)
+	for _, name := range segmentsOf(disk)[:2] {
+		whole := disk.Bytes(name)
+		frames, err := journal.Frames(disk, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := []int{headerBytes} // of each frame
+		for _, frame := range frames {
+			begin = append(begin, begin[len(begin)-1]+len(frame))
+		}
+		for i, at := range map[int]int{-1: 20, 0: headerBytes + 1, 1: begin[1] + 20, len(frames) - 1: begin[len(frames)] - 1} {
+			want := journal.DamageError{File: name, Seq: seq + 1}
+			if i >= 0 {
+				want.Offset, want.Seq = int64(begin[i]), seq+uint64(i)+1
+			}
+			mustFollowTo(t, fmt.Sprintf("%s, byte %d", name, at), followChanged(ctx, engine, disk, name, flip(at*8)(slices.Clone(whole))), want)
+		}
+		seq += uint64(len(frames))
+	}
+	disk.Kill()
+}
+
+// followed returns an open journal of a hundred entries in some segments.
+func followed(t *testing.T) (*disktest.Disk, *journal.Engine) {
+	t.Helper()
 	o := options()
 	disk := disktest.New(1)
-	o.FS, o.Inline = disk, true
+	o.FS, o.Inline, o.SegmentBytes = disk, true, 2048
 	engine := open(t, "", o)
 	for range 100 {
 		commit(t, engine, deposit("a", 1, ""))
 	}
+	return disk, engine
+}
+
+// followChanged follows a journal of which a file is changed: the first segment before it is read, and another after the first entry
+// is told. The file is as it was in the end.
+func followChanged(ctx context.Context, engine *journal.Engine, disk *disktest.Disk, name string, content []byte) error {
+	before := disk.Bytes(name)
+	defer disk.Put(name, before)
+	if name == firstSegment {
+		disk.Put(name, content)
+	}
+	return engine.Follow(ctx, 0, func(e *bank.Entry, _ [32]byte) error {
+		if e.Seq == 1 {
+			disk.Put(name, content)
+		}
+		return nil
+	})
+}
+
+// mustFollowTo makes sure that a follower has ended with damage at a place.
+func mustFollowTo(t *testing.T, what string, err error, want journal.DamageError) {
+	t.Helper()
+	var damage *journal.DamageError
+	if !errors.As(err, &damage) {
+		t.Errorf("%s: %v", what, err)
+		return
+	}
+	if got := *damage; got.File != want.File || got.Offset != want.Offset || got.Seq != want.Seq || !strings.Contains(got.Reason, want.Reason) ||
+		got.Reason == "" {
+		t.Errorf("%s: %v; want %v", what, err, &want)
+	}
+}
+
+// TestAFollowerIsNotLedElsewhere: by an entry that does not follow from the one before, one that is none though its checksum holds, or a
+// header that is another segment's, another journal's, of another entry or another history. It names the place.
+func TestAFollowerIsNotLedElsewhere(t *testing.T) {
+	disk, engine := followed(t)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for _, name := range segmentsOf(disk)[:2] {
-		whole := disk.Bytes(name)
-		for _, at := range []int{20, 600, 1000} {
-			broken := append([]byte(nil), whole...)
-			broken[at] ^= 1
-			disk.Put(name, broken)
-			h := follow(ctx, engine, 0, 100)
-			damage := new(journal.DamageError)
-			if !errors.As(h.err, &damage) || damage.File != name {
-				t.Errorf("%s, byte %d: %v", name, at, h.err)
-			}
+	names := segmentsOf(disk)
+	frames, err := journal.Frames(disk, names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := uint64(len(frames) + 1)
+	end := int64(headerBytes)
+	for _, frame := range frames {
+		end += int64(len(frame))
+	}
+	rewrite := func(t *testing.T, chain bool, change func(frames [][]byte) [][]byte) []byte {
+		b, err := journal.Rewrite(disk, names[0], change(slices.Clone(frames)), chain)
+		if err != nil {
+			t.Fatal(err)
 		}
-		disk.Put(name, whole)
+		return append(b, make([]byte, max(0, int(end)-len(b)))...)
+	}
+	header := func(change func(b []byte)) []byte {
+		b := disk.Bytes(names[1])
+		change(b)
+		journal.ResealHeader(b)
+		return b
+	}
+	first := int64(headerBytes + len(frames[0]))
+	for what, c := range map[string]struct {
+		name    string
+		content []byte
+		want    journal.DamageError
+	}{
+		"an entry is left out": {names[0], rewrite(t, false, func(f [][]byte) [][]byte { return slices.Delete(f, 1, 2) }),
+			journal.DamageError{File: names[0], Offset: first, Seq: 2, Reason: "does not follow"}},
+		"an entry is none": {names[0], rewrite(t, true, func(f [][]byte) [][]byte {
+			e, _ := journal.EntryOf(f[1])
+			e.Kind = 9
+			f[1] = journal.WithEntry(f[1], &e)
+			return f
+		}), journal.DamageError{File: names[0], Offset: first, Seq: 2}},
+		"the last entry is gone": {names[0], rewrite(t, false, func(f [][]byte) [][]byte { return f[:len(f)-1] }),
+			journal.DamageError{File: names[0], Offset: end - int64(len(frames[len(frames)-1])), Seq: next - 1, Reason: "the length cannot be"}},
+		"another segment's header":  {names[1], disk.Bytes(names[2]), journal.DamageError{File: names[1], Seq: next, Reason: "another segment's"}},
+		"another journal's header":  {names[1], header(func(b []byte) { b[16]++ }), journal.DamageError{File: names[1], Seq: next, Reason: "another segment's"}},
+		"a header of another entry": {names[1], header(func(b []byte) { b[56]++ }), journal.DamageError{File: names[0], Offset: end, Seq: next}},
+		"of another history":        {names[1], header(func(b []byte) { b[64]++ }), journal.DamageError{File: names[0], Offset: end, Seq: next}},
+	} {
+		mustFollowTo(t, what, followChanged(ctx, engine, disk, c.name, c.content), c.want)
+	}
+	err = followChanged(ctx, engine, disk, names[1], header(func(b []byte) { b[8]++ }))
+	if !errors.Is(err, journal.ErrFormat) || !strings.Contains(err.Error(), names[1]) {
+		t.Errorf("another format: %v", err)
 	}
 	disk.Kill()
+}
+
+// TestAFollowerThatCannotReadIsTold, wherever it begins: at the first entry, behind a waypoint or at the end.
+func TestAFollowerThatCannotReadIsTold(t *testing.T) {
+	const last = 4400
+	looking := &blind{FS: disktest.New(1), at: -1}
+	o := options()
+	o.FS, o.Inline, o.SegmentBytes, o.SnapshotEvery = looking, true, 64<<10, 1_000_000
+	engine := open(t, "", o)
+	for engine.Seq() < last {
+		commit(t, engine, slices.Repeat([]bank.Operation{deposit("a", 1, "")}, 100)...)
+	}
+	if h := follow(t.Context(), engine, 0, last); h.err != nil {
+		t.Fatal(h.err)
+	}
+	for after, until := range map[uint64]uint64{0: 800, 4200: last, last: last + 1} {
+		for k := int64(0); ; k++ {
+			first := looking.looks.Load()
+			looking.at = first + k
+			ctx, cancel := context.WithCancel(t.Context())
+			if after == last && k > 0 {
+				cancel() // it would wait
+			}
+			h := follow(ctx, engine, after, until)
+			cancel()
+			if looking.looks.Load() <= first+k {
+				break
+			}
+			if !errors.Is(h.err, syscall.EIO) {
+				t.Errorf("after %d, look %d, %s: %v", after, k, looking.failed, h.err)
+			}
+		}
+	}
+	looking.at = -1
+	closeEngine(t, engine)
 }
 
 // TestAFollowerBeginsWhereAnotherCameBy follows from every place near a waypoint, within segments and at their ends, and then

@@ -198,7 +198,7 @@ func TestALargeEntryThatFindsNoSpace(t *testing.T) {
 // counted is a disk that knows how many files are open.
 type counted struct {
 	disk.FS
-	open, most atomic.Int64
+	open, most, opened atomic.Int64
 }
 
 type countedFile struct {
@@ -219,6 +219,7 @@ func (c *counted) file(file disk.File, err error) (disk.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.opened.Add(1)
 	c.most.Store(max(c.most.Load(), c.open.Add(1)))
 	return countedFile{file, sync.OnceFunc(func() { c.open.Add(-1) })}, nil
 }
@@ -280,4 +281,60 @@ func whole(s *story) error {
 		return err
 	}
 	return errors.Join(s.run(8), s.engine.Close())
+}
+
+// TestFewFilesAreKeptOpen asks for answers of more segments than are kept open: those that were asked for last stay open, and are not
+// opened again.
+func TestFewFilesAreKeptOpen(t *testing.T) {
+	const kept = 16
+	files := &counted{FS: disktest.New(1)}
+	o := options()
+	o.FS, o.Inline, o.SegmentBytes, o.SnapshotEvery = files, true, journal.LeastSegmentBytes, 1_000_000
+	engine := open(t, "", o)
+	of := map[string]bank.Operation{} // an operation of each segment
+	var names []string
+	for i := 0; len(of) < 2*kept; i++ {
+		op := deposit("a", 1, fmt.Sprint("x", i))
+		commit(t, engine, op)
+		segments, _ := files.List()
+		segments = slices.DeleteFunc(segments, func(name string) bool { return !strings.HasSuffix(name, ".seg") })
+		if name := slices.Max(segments); of[name].ID == "" {
+			of[name], names = op, append(names, name)
+		}
+	}
+	before := files.open.Load()
+	ask := func(segment, opened int) {
+		t.Helper()
+		first := files.opened.Load()
+		if reply := commit(t, engine, of[names[segment]])[0]; !reply.Duplicate {
+			t.Fatalf("%+v", reply)
+		}
+		if got := files.opened.Load() - first; got != int64(opened) {
+			t.Errorf("for an answer of segment %d %d files were opened", segment, got)
+		}
+	}
+	for segment := range kept {
+		ask(segment, 1)
+	}
+	ask(0, 0)
+	ask(kept, 1) // in the place of 1
+	ask(0, 0)
+	ask(2, 0)
+	ask(1, 1) // in the place of 3
+	ask(3, 1)
+	for range 2 {
+		for segment := range 2*kept - 1 {
+			commit(t, engine, of[names[segment]])
+		}
+	}
+	if most := files.most.Load() - before; most != kept+1 { // one more while it takes another's place
+		t.Errorf("%d files were open", most)
+	}
+	if left := files.open.Load() - before; left != kept {
+		t.Errorf("%d files are open", left)
+	}
+	closeEngine(t, engine)
+	if left := files.open.Load(); left != 0 {
+		t.Errorf("%d files are open after Close", left)
+	}
 }

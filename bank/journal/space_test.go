@@ -3,6 +3,7 @@ package journal_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -151,25 +152,67 @@ func TestAnEntryLargerThanASegment(t *testing.T) {
 	}
 }
 
-// TestSpaceThatOthersTake refuses operations that write while others hold half of the reserve, though the segment has room.
+// TestSpaceThatOthersTake refuses operations that write while others hold a byte of the reserve, though the segment has room, and
+// writes nothing for them; when they hold none of it, all is as ever.
 func TestSpaceThatOthersTake(t *testing.T) {
 	disk := disktest.New(1)
 	disk.Limit(1 << 20)
 	o := options()
 	o.FS, o.Inline, o.SegmentBytes = disk, true, 64<<10
 	engine := open(t, "", o)
-	for range 3 {
-		commit(t, engine, deposit("a", 1, ""))
+	for n := range bank.Amount(3) {
+		free, total, _ := disk.Space()
+		disk.Put("others", make([]byte, free-total/journal.ReserveShare))
 		if err := engine.Ready(); err != nil {
 			t.Fatal(err)
 		}
-		free, total, _ := disk.Space()
-		disk.Put("others", make([]byte, free-total/journal.ReserveShare/2))
+		commit(t, engine, deposit("a", 1, ""))
+		disk.Put("others", make([]byte, free-total/journal.ReserveShare+1))
+		before := disk.Ops()
 		replies := commit(t, engine, deposit("a", 1, ""), bank.Operation{Kind: bank.KindBalance, Account: "a"})
 		if replies[0].Code != bank.Unavailable || replies[1].Code != bank.OK || !errors.Is(engine.Ready(), journal.ErrNoSpace) {
 			t.Fatalf("%+v, ready: %v", replies, engine.Ready())
 		}
+		if replies[1].Balance != n+1 || engine.Seq() != uint64(n+1) || disk.Ops() != before {
+			t.Fatalf("%+v was refused, and written: the balance is %d", replies[0], replies[1].Balance)
+		}
 		disk.Delete("others")
+	}
+	closeEngine(t, engine)
+}
+
+// TestReadyTellsWhetherAnythingWasRefused for want of a segment: an entry that found no room makes the bank not ready, and one that
+// finds some makes it ready again, though the next segment is still missing.
+func TestReadyTellsWhetherAnythingWasRefused(t *testing.T) {
+	disk := disktest.New(1)
+	disk.Limit(1 << 20)
+	o := options()
+	o.FS, o.Inline, o.SegmentBytes, o.SnapshotEvery = disk, true, 64<<10, 1_000_000
+	o.Now = func() time.Time { return time.Unix(1_700_000_000, 0) } // so that entries have the same size in every run
+	engine := open(t, "", o)
+	free, total, _ := disk.Space()
+	disk.Put("others", make([]byte, free-total/journal.ReserveShare-100<<10)) // above the reserve, and too little for a segment
+	large := deposit("a", 1, "")
+	large.Memo = strings.Repeat("m", 60)
+	commit(t, engine, large) // or there would not be the room for a small one in the end
+	large.Memo = strings.Repeat("m", 140)
+	for commit(t, engine, large)[0].Code == bank.OK {
+	}
+	if err := engine.Ready(); !errors.Is(err, journal.ErrNoSpace) {
+		t.Errorf("after a refusal it says %v", err)
+	}
+	if reply := commit(t, engine, deposit("a", 1, ""))[0]; reply.Code != bank.OK {
+		t.Fatalf("a small one: %+v", reply)
+	}
+	if err := engine.Ready(); err != nil {
+		t.Errorf("after a small one was written it says %v", err)
+	}
+	if reply := commit(t, engine, large)[0]; reply.Code != bank.Unavailable || !errors.Is(engine.Ready(), journal.ErrNoSpace) {
+		t.Errorf("a large one: %+v, ready: %v", reply, engine.Ready())
+	}
+	disk.Delete("others")
+	if reply := commit(t, engine, large)[0]; reply.Code != bank.OK || engine.Ready() != nil {
+		t.Errorf("with space: %+v, ready: %v", reply, engine.Ready())
 	}
 	closeEngine(t, engine)
 }
