@@ -122,3 +122,12 @@ func Relink(segment []byte, at int) {
 	frame[frameLink] ^= 1
 	binary.LittleEndian.PutUint32(frame, crc32.Update(header.seed(1), castagnoli, frame[4:]))
 }
+
+// Batch returns a frame that begins a batch with e, in the segment of that number of the journal that segment is of.
+func Batch(segment []byte, number uint64, e *bank.Entry) []byte {
+	var header segmentHeader
+	header.parse(segment)
+	frame := appendFrame(nil, e)
+	seal(frame, header.seed(number), true, new(hash))
+	return frame
+}

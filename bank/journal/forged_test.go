@@ -161,6 +161,27 @@ func TestAnotherHistoryThanWasDurableIsDamage(t *testing.T) {
 	}
 }
 
+// TestAnotherFirstEntryThanWasDurableIsDamage, of which there is no smaller seq to name.
+func TestAnotherFirstEntryThanWasDurableIsDamage(t *testing.T) {
+	s := disktest.New(1)
+	o := options()
+	o.FS, o.Inline, o.SnapshotEvery = s, true, 1_000_000
+	open(t, "", o)
+	s.Kill()
+	other := s.Fork(1)
+	for amount, disk := range []*disktest.Disk{s, other} {
+		o.FS = disk
+		commit(t, open(t, "", o), deposit("a", bank.Amount(1+amount), ""))
+		disk.Kill()
+	}
+	s.Put("mark", other.Bytes("mark"))
+	_, err := journal.VerifyFS(s)
+	var damage *journal.DamageError
+	if !errors.As(err, &damage) || damage.Seq != 1 || !strings.Contains(damage.Reason, "another entry 1 than") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestAJournalThatBeginsLaterIsDamage has a first segment that says it begins with the second entry.
 func TestAJournalThatBeginsLaterIsDamage(t *testing.T) {
 	e := bank.Entry{Seq: 2, Time: time.Unix(1, 0), Kind: bank.KindOpen, Account: "ana"}
@@ -202,6 +223,10 @@ func TestADirectoryThatHadAJournalIsNotTakenForNew(t *testing.T) {
 			}
 		}
 		mustBeDamaged(t, disk, firstSegment)
+		var damage *journal.DamageError
+		if _, err := journal.VerifyFS(disk); !errors.As(err, &damage) || damage.Seq != 1 || !strings.Contains(damage.Reason, left) {
+			t.Errorf("%v; want entry 1, and %s", err, left)
+		}
 	}
 }
 
@@ -221,7 +246,7 @@ func TestASnapshotThatCannotBeIsPassedOver(t *testing.T) {
 	s := smallJournal(t, closed)
 	names, _ := s.disk.List()
 	newest := names[len(names)-1]
-	segment := s.disk.Bytes(firstSegment)
+	segment, end := s.disk.Bytes(firstSegment), endOf(t, s)
 	changes := map[string]func(b []byte) []byte{
 		"as it was":                    func(b []byte) []byte { return b },
 		"another journal's":            func(b []byte) []byte { b[16]++; return b },
@@ -246,6 +271,9 @@ func TestASnapshotThatCannotBeIsPassedOver(t *testing.T) {
 		after.options.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		if err := after.check(); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		if name == "a balance of one more" && !strings.Contains(log.String(), fmt.Sprintf("%s at byte %d, entry %d", end.File, end.Offset, len(s.truth))) {
+			t.Errorf("the log does not tell where the sum is wrong:\n%s", log.String())
 		}
 		if told := strings.Contains(log.String(), "passed over") && strings.Contains(log.String(), newest); told != (name != "as it was") {
 			t.Errorf("%s: the log tells %v:\n%s", name, told, log.String())

@@ -102,8 +102,74 @@ func TestRoomThatIsNotThereIsNotKept(t *testing.T) {
 		if reply := commit(t, engine, deposit("a", 1, ""))[0]; reply.Code != bank.OK || reply.Balance != 6 {
 			t.Errorf("with space again: %+v", reply)
 		}
+		if names := segmentsOf(disk); len(names) != 2 || len(disk.Bytes(firstSegment)) != size {
+			t.Errorf("an entry was written where there is no room: %v", names)
+		}
 		closeEngine(t, engine)
 		size = len(disk.Bytes(firstSegment))
+	}
+}
+
+// TestRoomIsMadeUnlessSpaceIsShort opens a journal on a disk that has exactly the space above its reserve, and on one that has a byte
+// less.
+func TestRoomIsMadeUnlessSpaceIsShort(t *testing.T) {
+	const segment, limit = 64 << 10, 1 << 20
+	for _, lacking := range []int{0, 1} {
+		disk := disktest.New(1)
+		o := options()
+		o.FS, o.Inline, o.SegmentBytes, o.SnapshotEvery = disk, true, segment, 1_000_000
+		engine := open(t, "", o)
+		commit(t, engine, deposit("a", 5, "1"))
+		closeEngine(t, engine)
+		size := len(disk.Bytes(firstSegment))
+		disk.Limit(limit)
+		free, _, _ := disk.Space()
+		disk.Put("others", make([]byte, int(free)-limit/journal.ReserveShare-(segment-size)+lacking))
+		engine = open(t, "", o)
+		want := segment
+		if lacking > 0 {
+			want = size
+		}
+		if got := len(disk.Bytes(firstSegment)); got != want {
+			t.Errorf("%d bytes are lacking: the segment has %d, had %d", lacking, got, size)
+		}
+		disk.Kill()
+	}
+}
+
+// TestWhatARecoveryCannotRemoveItTells fails each operation of a start that has drafts and empty segments to remove.
+func TestWhatARecoveryCannotRemoveItTells(t *testing.T) {
+	s := smallJournal(t, killed)
+	next := len(segmentsOf(s.disk)) + 1
+	for i := range 2 {
+		s.disk.Put(fmt.Sprintf("journal-%016x.seg", next+i), make([]byte, 1024))
+	}
+	s.disk.Put("snapshot.tmp", []byte("x"))
+	for k := 0; ; k++ {
+		after := s.branch(s.disk.Fork(1), 1)
+		after.disk.Before = func(op disktest.Op) error {
+			if op.Kind != disktest.Read && op.Index == k {
+				return syscall.EIO
+			}
+			return nil
+		}
+		err := after.open()
+		if after.disk.Ops() <= k {
+			if err != nil || k < 7 {
+				t.Errorf("%d operations, %v", k, err)
+			}
+			break
+		}
+		if !errors.Is(err, syscall.EIO) {
+			t.Errorf("operation %d: %v", k, err)
+		}
+	}
+}
+
+// TestNoDirectoryIsNoJournal: the working directory is nobody's choice.
+func TestNoDirectoryIsNoJournal(t *testing.T) {
+	if _, err := journal.Open("", options()); err == nil {
+		t.Error("there is a journal in the working directory now")
 	}
 }
 
@@ -198,6 +264,11 @@ func TestTheLogTellsWhatAStartDid(t *testing.T) {
 		"a tear": {func(d *disktest.Disk) {
 			b := d.Bytes(firstSegment)
 			b[end+30] = 1
+			d.Put(firstSegment, b)
+		}, torn},
+		"a tear of a byte": {func(d *disktest.Disk) {
+			b := d.Bytes(firstSegment)
+			b[end] = 1
 			d.Put(firstSegment, b)
 		}, torn},
 		"no mark": {func(d *disktest.Disk) { d.Delete("mark") }, unmarked},

@@ -58,6 +58,9 @@ func TestMarksTakeTurns(t *testing.T) {
 	for range 4 {
 		commit(t, engine, deposit("a", 1, ""))
 	}
+	if size := len(disk.Bytes("mark")); size != 8192 {
+		t.Errorf("the file of the marks has %d bytes", size)
+	}
 	for i := range places[1:] {
 		if before, now := places[i], places[i+1]; before == now || before+now != 4096 {
 			t.Errorf("marks were written at %v", places)

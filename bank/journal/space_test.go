@@ -181,6 +181,33 @@ func TestSpaceThatOthersTake(t *testing.T) {
 	closeEngine(t, engine)
 }
 
+// TestAnEntryMayFillASegment to its last byte; one that is a byte longer begins the next.
+func TestAnEntryMayFillASegment(t *testing.T) {
+	for more := range 2 {
+		disk, heard := disktest.New(1), &listener{}
+		o := options()
+		o.FS, o.Inline, o.SegmentBytes, o.Observer = disk, true, journal.LeastSegmentBytes, heard
+		o.Now = func() time.Time { return time.Unix(1_700_000_000, 0) }
+		engine := open(t, "", o)
+		commit(t, engine, deposit("a", 1, ""))
+		one := heard.bytes
+		room := func() int { return journal.LeastSegmentBytes - headerBytes - heard.bytes }
+		for room() >= 2*one {
+			commit(t, engine, deposit("a", 1, ""))
+		}
+		last := deposit("a", 1, "")
+		last.Memo = strings.Repeat("m", room()-one+more)
+		commit(t, engine, last)
+		if room() != -more*(1+headerBytes) { // the next one has a header
+			t.Fatalf("%d bytes are left", room())
+		}
+		if names := segmentsOf(disk); len(names) != 1+more {
+			t.Errorf("an entry of %d bytes more than there were: the segments are %v", more, names)
+		}
+		closeEngine(t, engine)
+	}
+}
+
 // TestReadyTellsWhetherAnythingWasRefused for want of a segment: an entry that found no room makes the bank not ready, and one that
 // finds some makes it ready again, though the next segment is still missing.
 func TestReadyTellsWhetherAnythingWasRefused(t *testing.T) {

@@ -90,7 +90,7 @@ func (s *survey) report(fsys disk.FS, f func(*bank.Entry, [32]byte) error) (Repo
 		ID: s.identity.id, Entries: s.end.seq, Hash: s.end.hash, Decimals: int(s.identity.decimals), Segments: len(s.segments),
 		Torn: s.torn,
 	}
-	ledger := bank.NewLedger(bank.Rules{CreateAccounts: true}, s.identity.key, noHistory{})
+	ledger := bank.NewLedger(bank.Rules{}, s.identity.key, noHistory{})
 	var last hash
 	err := s.walk(fsys, s.begin(), func(e *bank.Entry, frame []byte, ref uint64) error {
 		if err := ledger.Post(e, ref); err != nil {
