@@ -125,8 +125,13 @@ func TestAnEntryLargerThanASegment(t *testing.T) {
 	}
 	commit(t, engine, ops...)
 	yield := bank.Operation{Kind: bank.KindYield, Principal: bank.HousePrincipal, ID: "yield-1", Memo: "0.10"}
-	first := commit(t, engine, yield, deposit("last", 1, "l"))[0]
-	if first.Code != bank.OK || first.Seq != accounts+1 {
+	first := commit(t, engine, deposit("first", 1, "f"), yield, deposit("last", 1, "l"))[1]
+	names := segmentsOf(disk)
+	large := names[len(names)-2]
+	if frames, err := journal.Frames(disk, large); err != nil || len(frames) != 1 || len(disk.Bytes(large)) != headerBytes+len(frames[0]) {
+		t.Errorf("%s has %d entries and %d bytes, %v", large, len(frames), len(disk.Bytes(large)), err)
+	}
+	if first.Code != bank.OK || first.Seq != accounts+2 {
 		t.Fatalf("%+v", first)
 	}
 	first.Duplicate, first.Recorded = true, false
