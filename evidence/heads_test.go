@@ -209,6 +209,55 @@ func TestATornHeadIsMadeAgain(t *testing.T) {
 	}
 }
 
+// What cannot be read, or mended, at a start is told: the start does not go on with heads that a power cut may take back.
+func TestHeadsThatCannotBeMended(t *testing.T) {
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: never})
+	h.deposit(5)
+	h.close()
+	d.Put(evidence.HeadsFile, append(kept(d), "torn"...))
+	for _, kind := range []disktest.Kind{disktest.Read, disktest.Write, disktest.Truncate, disktest.Sync} {
+		f := d.Fork(1)
+		g := &house{tb: t, fsys: f, stop: func() {}}
+		met := false
+		f.Before = func(op disktest.Op) error {
+			if op.File == evidence.HeadsFile && op.Kind == kind {
+				met = true
+				return syscall.EIO
+			}
+			return nil
+		}
+		if err := g.open(); !met || !errors.Is(err, syscall.EIO) {
+			t.Errorf("%v: %v, met: %v", kind, err, met)
+		}
+		f.Before = nil
+		g.engine.Close()
+	}
+}
+
+// As much as a head may have is cut off the end, and more is damage: no crash leaves so much.
+func TestWhatFollowsTheLastHead(t *testing.T) {
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: never})
+	h.deposit(5)
+	h.close()
+	whole := kept(d)
+	for more := range 2 {
+		f := d.Fork(1)
+		g := &house{tb: t, fsys: f, stop: func() {}}
+		f.Put(evidence.HeadsFile, append(bytes.Clone(whole), bytes.Repeat([]byte("x"), evidence.MaxHead+1+more)...))
+		err := g.open()
+		if errors.Is(err, evidence.ErrDamaged) != (more > 0) || more == 0 && (err != nil || !bytes.Equal(kept(f), whole)) {
+			t.Errorf("%d bytes more: %v", more, err)
+		}
+		if err == nil {
+			g.close()
+		} else {
+			g.engine.Close()
+		}
+	}
+}
+
 // A head with a flipped bit is passed over like one that was torn, or is damage, or another key's: never taken for one.
 func TestEveryFlippedBitOfAKeptHead(t *testing.T) {
 	d := disktest.New(1)

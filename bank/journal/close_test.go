@@ -20,10 +20,10 @@ import (
 
 // prepared opens a journal beside whose traffic goroutines work, writes a batch and waits until the next segment is prepared. It is
 // for a synctest bubble.
-func prepared(t *testing.T, d *disktest.Disk) *journal.Engine {
+func prepared(t *testing.T, d *disktest.Disk, fsys disk.FS) *journal.Engine {
 	t.Helper()
 	o := options()
-	o.FS = d
+	o.FS = fsys
 	engine := open(t, "", o)
 	commit(t, engine, deposit("a", 1, ""), deposit("a", 2, ""))
 	synctest.Wait()
@@ -38,7 +38,11 @@ func prepared(t *testing.T, d *disktest.Disk) *journal.Engine {
 func TestCloseLeavesTheFilesAtTheirLeast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := disktest.New(1)
-		closeEngine(t, prepared(t, d))
+		files := &counted{FS: d}
+		closeEngine(t, prepared(t, d, files))
+		if left := files.open.Load(); left != 0 {
+			t.Errorf("%d files are open", left)
+		}
 		for seed := range uint64(20) {
 			after := d.Fork(seed)
 			after.Cut(rand.New(rand.NewPCG(seed, 1)))
@@ -59,7 +63,7 @@ func TestWhatCloseCannotDoItTells(t *testing.T) {
 		failed := false
 		synctest.Test(t, func(t *testing.T) {
 			d := disktest.New(1)
-			engine := prepared(t, d)
+			engine := prepared(t, d, d)
 			first := d.Ops()
 			d.Before = func(op disktest.Op) error {
 				if op.Kind != disktest.Read && op.Index == first+k {

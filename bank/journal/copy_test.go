@@ -234,9 +234,10 @@ func TestACopyTellsItsBytesAndAsksForSo(t *testing.T) {
 	s := smallJournal(t, closed)
 	for snapshots := 2; snapshots >= 0; snapshots-- {
 		target := disktest.New(1)
-		copied, err := journal.Copy(t.Context(), s.disk, target)
-		if err != nil {
-			t.Fatal(err)
+		source, files := &counted{FS: s.disk}, &counted{FS: target}
+		copied, err := journal.Copy(t.Context(), source, files)
+		if left := source.open.Load() + files.open.Load(); err != nil || left != 0 {
+			t.Fatalf("%v, %d files are open", err, left)
 		}
 		names, _ := target.List()
 		held := int64(0)
