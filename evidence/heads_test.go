@@ -233,6 +233,26 @@ func TestHeadsThatCannotBeMended(t *testing.T) {
 		f.Before = nil
 		g.engine.Close()
 	}
+	g := &house{tb: t, fsys: sizeless{d.Fork(1)}, stop: func() {}}
+	if err := g.open(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("its size: %v", err)
+	}
+	g.engine.Close()
+}
+
+// sizeless is a disk that does not say how large the heads are.
+type sizeless struct{ disk.FS }
+
+type sizelessFile struct{ disk.File }
+
+func (sizelessFile) Size() (int64, error) { return 0, syscall.EIO }
+
+func (d sizeless) Edit(name string) (disk.File, error) {
+	file, err := d.FS.Edit(name)
+	if name == evidence.HeadsFile {
+		file = sizelessFile{file}
+	}
+	return file, err
 }
 
 // As much as a head may have is cut off the end, and more is damage: no crash leaves so much.
