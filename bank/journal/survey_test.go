@@ -109,16 +109,22 @@ func TestALargeSegmentThatCannotBeReadIsTold(t *testing.T) {
 	copy(large[len(large)-100:], "torn")
 	d.Put(firstSegment, large)
 	mustNeedEveryLook(t, d)
-	d.Put(firstSegment, append(journal.Forge(1, opening(1, 0), opening(2, 3<<20)), make([]byte, 2<<20)...))
-	looking := &blind{FS: d, at: -1}
-	_, err := journal.VerifyFS(looking) // an entry with such a note is none
-	if !errors.Is(err, journal.ErrDamaged) {
-		t.Fatal(err)
-	}
-	for k := range looking.looks.Load() {
-		looking := &blind{FS: d, at: k}
-		if _, err := journal.VerifyFS(looking); !errors.Is(err, syscall.EIO) && looking.looks.Load() > k {
-			t.Errorf("look %d, %s: %v", k, looking.failed, err)
+	later := bank.Entry{Seq: 3, Time: time.Unix(1, 0), Kind: bank.KindOpen, Account: "z"}
+	later.Origin.Delivery = strings.Repeat("d", 3<<20)
+	for what, damaged := range map[string][]byte{
+		"an entry that is none": append(journal.Forge(1, opening(1, 0), opening(2, 3<<20)), make([]byte, 2<<20)...),
+		"a later batch":         append(append(journal.Forge(1, opening(1, 0)), "bad"...), journal.Batch(whole, 1, &later)...),
+	} {
+		d.Put(firstSegment, damaged)
+		whole := &blind{FS: d, at: -1}
+		if _, err := journal.VerifyFS(whole); !errors.Is(err, journal.ErrDamaged) {
+			t.Errorf("%s: %v", what, err)
+		}
+		for k := range whole.looks.Load() - 1 { // but for the last, which asks whether a writer has feigned the damage
+			looking := &blind{FS: d, at: k}
+			if _, err := journal.VerifyFS(looking); !errors.Is(err, syscall.EIO) {
+				t.Errorf("%s, look %d, %s: %v", what, k, looking.failed, err)
+			}
 		}
 	}
 }
