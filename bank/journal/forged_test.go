@@ -255,12 +255,17 @@ func TestASnapshotThatCannotBeIsPassedOver(t *testing.T) {
 		"a byte less":                  func(b []byte) []byte { return b[:len(b)-1] },
 		"a byte more":                  func(b []byte) []byte { return append(b, 0) },
 		"a byte more that it tells of": func(b []byte) []byte { binary.LittleEndian.PutUint64(b[152:], uint64(len(b)+1)); return append(b, 0) },
-		"another part's number":        func(b []byte) []byte { b[headerBytes+4]++; return b },
-		"a part longer than all":       func(b []byte) []byte { b[headerBytes+15]++; return b },
-		"a part of later":              func(b []byte) []byte { b[headerBytes+18]++; return b },
-		"a part of earlier":            func(b []byte) []byte { copy(b[headerBytes+16:], make([]byte, 8)); return b },
-		"an entry's id in its place":   func(b []byte) []byte { b[headerBytes+24]++; return b },
-		"a balance of one more":        oneMore,
+		"nothing but a header":         func(b []byte) []byte { binary.LittleEndian.PutUint64(b[152:], headerBytes); return b[:headerBytes] },
+		"it ends within a header": func(b []byte) []byte {
+			binary.LittleEndian.PutUint64(b[152:], headerBytes+10)
+			return b[:headerBytes+10]
+		},
+		"another part's number":      func(b []byte) []byte { b[headerBytes+4]++; return b },
+		"a part longer than all":     func(b []byte) []byte { b[headerBytes+15]++; return b },
+		"a part of later":            func(b []byte) []byte { b[headerBytes+18]++; return b },
+		"a part of earlier":          func(b []byte) []byte { copy(b[headerBytes+16:], make([]byte, 8)); return b },
+		"an entry's id in its place": func(b []byte) []byte { b[headerBytes+24]++; return b },
+		"a balance of one more":      oneMore,
 	}
 	for name, change := range changes {
 		var log bytes.Buffer

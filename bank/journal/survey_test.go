@@ -316,6 +316,10 @@ func TestDamageThatAWriterFeignsIsLookedAtAgain(t *testing.T) {
 				d.Put(firstSegment, whole)
 			}
 		}, surveys: 5},
+		"a snapshot goes before it is read": {mark: marks[0], listed: func(int) {
+			d.Delete("snapshot-0000000000000003")
+			d.Put(firstSegment, whole)
+		}, surveys: 1},
 		"a file goes before it is read": {mark: marks[0], listed: func(survey int) {
 			if survey == 1 {
 				d.Delete("journal-0000000000000002.seg")
@@ -325,6 +329,7 @@ func TestDamageThatAWriterFeignsIsLookedAtAgain(t *testing.T) {
 	} {
 		d.Put(firstSegment, broken)
 		d.Put("journal-0000000000000002.seg", nil)
+		d.Put("snapshot-0000000000000003", []byte("none"))
 		if d.Delete("mark"); c.mark != nil {
 			d.Put("mark", c.mark)
 		}
