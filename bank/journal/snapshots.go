@@ -257,12 +257,12 @@ func (d *draft) removeOld() error {
 	return nil
 }
 
-// awaitDurable waits until the entry seq is durable, or the engine stops.
+// awaitDurable waits until the entry seq, which was posted, is durable, or the engine has failed.
 func (e *Engine) awaitDurable(seq uint64) error {
 	e.state.Lock()
 	defer e.state.Unlock()
 	for e.seq.Load() < seq {
-		if e.failure != nil || e.closed {
+		if e.failure != nil {
 			return errGivenUp
 		}
 		e.progress.Wait()

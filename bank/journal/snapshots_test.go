@@ -51,7 +51,7 @@ func newestSnapshot(d *disktest.Disk) (name string, size int64, start uint64) {
 }
 
 // TestSnapshotsAddAtMostHalfToWhatIsWritten holds when one is due to the byte: when twice as much was written as the last one is larger
-// than what is too little to count. So it is after a start, and after a snapshot.
+// than what is too little to count. So it is after a start, and after a snapshot. None is written at once.
 func TestSnapshotsAddAtMostHalfToWhatIsWritten(t *testing.T) {
 	const share, free = 2, 1 << 20
 	d, o := largeBook(t)
@@ -67,6 +67,12 @@ func TestSnapshotsAddAtMostHalfToWhatIsWritten(t *testing.T) {
 		}
 		commit(t, engine, ops...)
 		return heard.bytes - before
+	}
+	d.Before = func(op disktest.Op) error {
+		if op.Kind == disktest.Write && op.File == "snapshot.tmp" && op.Bytes > 1<<20+64<<10 {
+			t.Errorf("a sync waits for %v", op)
+		}
+		return nil
 	}
 	counted := 0                        // bytes when the last one was due
 	for _, early := range []int{0, 1} { // bytes by which a batch ends before the next is due
@@ -227,6 +233,17 @@ func TestTwoSnapshotsAreKept(t *testing.T) {
 		if !slices.Equal(kept, want) {
 			t.Errorf("after %d: kept are %v", seq+1, kept)
 		}
+	}
+	engine := open(t, "", o)
+	commit(t, engine, deposit("a", 1, ""))
+	d.Before = func(op disktest.Op) error {
+		if op.Kind == disktest.Remove {
+			return syscall.EIO
+		}
+		return nil
+	}
+	if err := engine.Close(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("one that cannot be removed: %v", err)
 	}
 }
 
