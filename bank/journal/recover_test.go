@@ -125,7 +125,7 @@ func TestRoomIsMadeUnlessSpaceIsShort(t *testing.T) {
 		disk.Limit(limit)
 		free, _, _ := disk.Space()
 		disk.Put("others", make([]byte, int(free)-limit/journal.ReserveShare-(segment-size)+lacking))
-		engine = open(t, "", o)
+		open(t, "", o)
 		want := segment
 		if lacking > 0 {
 			want = size
