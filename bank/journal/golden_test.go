@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -149,7 +148,7 @@ func TestAForeignFormatIsRefusedInOneLine(t *testing.T) {
 			t.Fatal(err)
 		}
 		binary.LittleEndian.PutUint32(b[8:], journal.FormatVersion+1)
-		binary.LittleEndian.PutUint32(b[508:], crc32.Checksum(b[:508], crc32.MakeTable(crc32.Castagnoli)))
+		journal.ResealHeader(b)
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
