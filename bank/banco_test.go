@@ -295,6 +295,7 @@ func TestMissedPeriodsAreNotMadeUpFor(t *testing.T) {
 		stop := start(b)
 		expect := func(want bank.Amount) {
 			t.Helper()
+			synctest.Wait()
 			if got, _ := engine.Ledger().Balance("ana"); got != want {
 				t.Errorf("the balance is %d, want %d", got, want)
 			}
