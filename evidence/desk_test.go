@@ -177,6 +177,7 @@ func TestADeskWhoseHeadsLackSpace(t *testing.T) {
 		h.deposit(3)
 		d := opened(t, h, 4096)
 		<-d.ask("p", "i2", bank.DoorSocket)
+		synctest.Wait() // until it counts no more
 		failing.Store(true)
 		h.deposit(1)
 		began := time.Now()
