@@ -1,6 +1,6 @@
 # check is what every commit passes; the rest takes longer.
 GO ?= go
-FUZZTIME ?= 10s
+FUZZTIME ?= 5s
 export CGO_ENABLED ?= 1
 
 .PHONY: check fmt vet lint test race powercut fuzz bench bench-postgres torture torture-process torture-storage torture-backup soak idle attack legacy bugbank mutants simulate properties
@@ -43,12 +43,21 @@ FIRST ?= 1
 simulate:
 	GOGC=400 SIMULATION_SEEDS=$(SEEDS) SIMULATION_FIRST=$(FIRST) $(GO) test -count=1 -timeout 0 -run '^TestSimulation$$' -v ./simulation
 
-# fuzz runs every fuzz target for FUZZTIME each.
+# fuzz runs every fuzz target for FUZZTIME each. Before Go 1.27 a target may fail of its own deadline (golang/go#75804): who did, and
+# has found nothing, runs again.
 fuzz:
-	@set -e; for package in $$($(GO) list ./...); do \
+	@set -e; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	one() { \
+		$(GO) test -run '^$$' -fuzz "^$$2$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$1 >"$$log" 2>&1 && failed= || failed=1; \
+		cat "$$log"; \
+		[ -z "$$failed" ]; \
+	}; \
+	for package in $$($(GO) list ./...); do \
 		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "fuzz $$package $$target $(FUZZTIME)"; \
-			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package; \
+			one $$package $$target || { \
+				grep -q '^    context deadline exceeded$$' "$$log" && ! grep -q 'Failing input' "$$log" && one $$package $$target; \
+			}; \
 		done; \
 	done
 
