@@ -103,6 +103,12 @@ func (s *snoop) try(p *peer, auditor bool) {
 	if k := p.subscribe(1, s.filter, 1); !slices.Equal(k.granted, []byte{want}) {
 		p.t.Errorf("%s: %q: SUBACK %x, want %x", p.id, s.filter, k.granted, want)
 	}
+	if before := strings.TrimSuffix(s.hears, "h"); auditor && before != s.hears { // the next head could take its place
+		s.hears = before
+		if k := p.expect(tPublish); k.topic != mqtt.HeadTopic {
+			p.t.Errorf("%s: %q: %s before the head there is", p.id, s.filter, k.topic)
+		}
+	}
 }
 
 // depositTwice makes two deposits at QoS 1, of which the second has a response topic.
