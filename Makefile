@@ -67,7 +67,7 @@ attack:
 	GATEWAY_ATTACK=1 $(GO) test -count=1 -p 1 -v -run '^Test[NXPA][0-9]' ./...
 
 # bugbank plants each bug of ./bugbank and shows which check catches it, and in how many seconds; BUG=07 only that one. It takes
-# a quarter of an hour.
+# some four minutes.
 BUG ?=
 bugbank:
 	GATEWAY_BUGBANK=1 $(GO) test -count=1 -timeout 0 -v -run '^TestBugbank$$/^$(BUG)' ./bugbank

@@ -223,7 +223,7 @@ func (x *exchange) done(reply bank.Reply, err error) {
 	s := x.session
 	s.mu.Lock()
 	x.reply, x.unknown = reply, err != nil
-	s.answerLocked(x, reply.Recorded && err == nil)
+	s.answerLocked(x, reply.Recorded)
 	c := s.conn
 	s.mu.Unlock()
 	if c != nil {
