@@ -102,6 +102,9 @@ func (b *backup) make(ctx context.Context, target string) error {
 	}
 	id, err := journal.ReadID(from)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := journal.Verify(b.source); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // what else there is of a journal tells that its first segment is missing
+		}
 		return errNoBank
 	}
 	if err != nil {

@@ -48,11 +48,14 @@ func (s *Server) Checkpoint() {
 	s.sessions.keeper.check(context.Background(), 0)
 }
 
-// AwaitDetached waits until the server has seen that a session's connection ended.
+// AwaitDetached waits until the server has seen that a session's connection ended. The session may have ended with it.
 func (s *Server) AwaitDetached(clientID string) {
 	s.sessions.mu.Lock()
 	session := s.sessions.sessions[clientID]
 	s.sessions.mu.Unlock()
+	if session == nil {
+		return
+	}
 	if c := session.connection(); c != nil {
 		<-c.detached
 	}

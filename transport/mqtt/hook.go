@@ -153,15 +153,19 @@ func (h *hook) explain(c *conn, filters packets.Subscriptions, granted []byte) {
 	}
 }
 
-// OnUnsubscribed forgets what the client gave up, before the UNSUBACK. When that cannot be kept, a restart brings the
-// subscriptions back.
+// OnUnsubscribed forgets what the client gave up, before the UNSUBACK. When there is no space to keep that, a restart may bring the
+// subscriptions back until there is; when the store has failed, no UNSUBACK comes.
 func (h *hook) OnUnsubscribed(cl *mochi.Client, pk packets.Packet) {
 	c := connOf(cl)
 	if c.ended {
 		return
 	}
-	if err := c.session.unsubscribe(pk.Filters); err != nil {
-		h.server.options.Logger.Warn("subscriptions not forgotten", "client", c.session.id, "err", err)
+	err := c.session.unsubscribe(pk.Filters)
+	if err != nil {
+		h.server.options.Logger.Warn("subscriptions given up are not forgotten yet", "client", c.session.id, "err", err)
+	}
+	if err != nil && !errors.Is(err, ErrNoSpace) {
+		c.hangUp()
 	}
 	c.listen()
 }

@@ -482,6 +482,25 @@ func TestAStoreWithoutSpaceLosesNothing(t *testing.T) {
 	}
 }
 
+// A subscription that is given up while the disk is full is not served from then on, and not after the next checkpoint's restart.
+func TestWhatIsGivenUpOnAFullDiskStaysAway(t *testing.T) {
+	h := keep(t, nil)
+	p := listening(t, h.address, keeps(4, "c"))
+	h.shelf.set(func() { h.shelf.full = true })
+	p.send(framed(tUnsubscribe<<4|2, []byte{0, 3}, text("bank/replies/c")))
+	p.expect(tUnsuback)
+	p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+	p.ack(tPuback, 1, 0)
+	p.quiet()
+	h.shelf.set(func() { h.shelf.full = false })
+	h.server.Checkpoint()
+	h = h.killed()
+	p, _ = enter(t, h.address, keeps(4, "c"))
+	p.publish(note{qos: 1, id: 2, payload: deposit("1", 1)})
+	p.ack(tPuback, 2, 0)
+	p.quiet()
+}
+
 // The disk is full when a session ends, and the process is killed before a checkpoint: the session does not come back, and stands
 // in nobody's way. The simulation found it.
 func TestASessionWhoseEndWasNotKeptIsOver(t *testing.T) {
@@ -582,6 +601,8 @@ func TestAStoreThatHasFailedSaysNothingUntrue(t *testing.T) {
 	if a, _ := p.reply(1); a.Balance != "21.00" {
 		t.Errorf("%+v", a)
 	}
+	p.send(framed(tUnsubscribe<<4|2, []byte{0, 3}, withLength(5, nil), text("bank/replies/c")))
+	p.gone(0)
 }
 
 func TestLimitsHoldAcrossAKill(t *testing.T) {

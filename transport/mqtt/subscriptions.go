@@ -1,15 +1,12 @@
 package mqtt
 
-import (
-	"slices"
-
-	"github.com/mochi-mqtt/server/v2/packets"
-)
+import "github.com/mochi-mqtt/server/v2/packets"
 
 // subscribe remembers the subscriptions of a SUBSCRIBE that were granted. It returns when that is durable, if it must be;
 // after an error nothing has changed.
 func (s *session) subscribe(filters packets.Subscriptions, granted []byte) error {
-	return s.change(func() {
+	before := s.subscribed()
+	err := s.change(func() {
 		for i, sub := range filters {
 			if i >= len(granted) || granted[i] > 2 {
 				continue
@@ -19,9 +16,16 @@ func (s *session) subscribe(filters packets.Subscriptions, granted []byte) error
 			s.subscriptions = append(s.subscriptions, sub)
 		}
 	})
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.subscriptions = before
+	}
+	return err
 }
 
-// unsubscribe forgets subscriptions, in the same manner. Replies to operations that came before are still sent.
+// unsubscribe forgets subscriptions, and returns in the same manner. They are forgotten after an error too, in this process; when
+// there was no space, the next checkpoint makes that last. Replies to operations that came before are still sent.
 func (s *session) unsubscribe(filters packets.Subscriptions) error {
 	return s.change(func() {
 		for _, sub := range filters {
@@ -30,10 +34,9 @@ func (s *session) unsubscribe(filters packets.Subscriptions) error {
 	})
 }
 
-// change changes the subscriptions. The change is there before it is durable, so that a checkpoint has it.
+// change changes the subscriptions, and returns when that is durable. The change is there before it is, so that a checkpoint has it.
 func (s *session) change(with func()) error {
 	s.mu.Lock()
-	before := slices.Clone(s.subscriptions)
 	with()
 	if !s.keptLocked() {
 		s.mu.Unlock()
@@ -42,13 +45,7 @@ func (s *session) change(with func()) error {
 	durable := make(chan error, 1)
 	s.registry.append(s.appendFiltersLocked(nil), func(err error) { durable <- err })
 	s.mu.Unlock()
-	err := <-durable
-	if err != nil {
-		s.mu.Lock()
-		s.subscriptions = before
-		s.mu.Unlock()
-	}
-	return err
+	return <-durable
 }
 
 // keepOnly makes these all the subscriptions there are. What is dropped is not given back, whether that can be kept or not.
