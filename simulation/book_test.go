@@ -43,6 +43,7 @@ type asked struct {
 	abandoned bool         // the session in which it came is no more
 	refused   bool         // the bank once did not take it, or does not know what became of it
 	entry     uint64       // its seq; 0: none is known
+	unheard   *link        // on which it was published by a device that was not subscribed; nil: by one that was
 }
 
 // fact is an entry that is durable.

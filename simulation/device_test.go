@@ -28,6 +28,7 @@ type device struct {
 	kept      bool        // the gateway has said that there is a session
 	doubt     bool        // there may be one all the same
 	granted   bool        // and that it is subscribed
+	deaf      bool        // and, on this connection, that it is no longer
 	exchanges []*exchange // not finished, in the order of their first sending
 	unknown   []*asked    // with an id, and nobody knows what became of them
 	acks      []uint16    // of replies, not sent yet
@@ -40,6 +41,7 @@ const (
 	away stage = iota
 	greeting
 	subscribing
+	unsubscribing
 	ready
 	leaving
 )
@@ -126,7 +128,7 @@ func (d *device) lose() {
 	d.link.left = true
 	d.doubt = d.stage == greeting // did the gateway take it?
 	d.fresh = d.fresh || d.brief && d.doubt
-	d.link, d.stage, d.acks = nil, away, nil
+	d.link, d.stage, d.acks, d.deaf = nil, away, nil, false
 	if d.passing() {
 		d.forget()
 	}
@@ -158,6 +160,8 @@ func (d *device) hear(p *packet) {
 			return
 		}
 		d.granted, d.stage = true, ready
+	case tUnsuback:
+		d.deaf, d.stage = true, ready
 	case tPuback, tPubrec:
 		d.acknowledged(p)
 	case tPubcomp:
@@ -196,13 +200,32 @@ func (d *device) welcomed(p *packet) {
 		d.again(x)
 	}
 	if d.stage = ready; !d.granted {
-		d.stage = subscribing
-		filter := d.topic()
-		if d.below {
-			filter += "/#"
-		}
-		d.send(subscribe(d.level, 1<<15, filter))
+		d.listen()
 	}
+}
+
+// listen subscribes to the replies.
+func (d *device) listen() {
+	d.stage, d.deaf = subscribing, false
+	d.send(subscribe(d.level, 1<<15, d.filter()))
+}
+
+// ignore gives the subscription up. What is under way may come again when it is over, and gets no reply then.
+func (d *device) ignore() {
+	d.note("ignore", 0, 0)
+	d.w.figures.deaf++
+	for _, x := range d.exchanges {
+		x.asked.owed = false
+	}
+	d.stage, d.granted = unsubscribing, false
+	d.send(unsubscribe(d.level, 1<<15, d.filter()))
+}
+
+func (d *device) filter() string {
+	if d.below {
+		return d.topic() + "/#"
+	}
+	return d.topic()
 }
 
 // again delivers an exchange once more.
@@ -257,6 +280,12 @@ func (d *device) replied(p *packet) {
 	if !d.w.checkTopic(d, p) {
 		return
 	}
+	if answer.Code == bank.Overloaded { // nothing was done, and the reply may come again or be lost
+		if d.w.figures.overloaded++; !d.w.limited() {
+			d.w.fail("%s was refused, and there is room", d.id)
+		}
+		return
+	}
 	a := d.recognize(p, &answer)
 	if a == nil && answer.Code == bank.Unavailable {
 		d.excuse()
@@ -267,6 +296,9 @@ func (d *device) replied(p *packet) {
 	if a.device != d {
 		d.w.fail("I9: %s was sent the reply to m%d, which is not its own", d.id, a.tag)
 		return
+	}
+	if d.level == 5 && d.deaf && a.unheard == d.link {
+		d.w.fail("%s was sent the reply to m%d, which it asked when it was not subscribed", d.id, a.tag)
 	}
 	if a.replies++; a.replies == 1 {
 		d.w.checkFirst(d, a, &answer)
@@ -339,26 +371,45 @@ func (d *device) act() {
 	case d.stage == ready && d.level == 5 && d.persists && w.chance(w.chances.goodbye):
 		d.leave()
 		return
+	case d.stage == ready && d.granted && w.chance(w.chances.deaf):
+		d.ignore()
+		return
+	case d.deaf && d.stage == ready && w.random.IntN(6) == 0:
+		d.listen()
+		return
 	case w.chance(w.chances.loss):
 		d.note("drop", 0, 0)
 		w.figures.drops++
 		d.lose()
 		return
 	}
-	if d.stage != ready || len(d.exchanges) > 6 {
+	if d.stage != ready || len(d.exchanges) >= d.window() {
 		return
 	}
 	if len(d.exchanges) > 0 && d.level < 5 && w.chance(w.chances.impatient) {
 		d.again(d.exchanges[0])
 		return
 	}
-	if len(d.unknown) > 0 && w.random.IntN(2) == 0 {
+	if len(d.unknown) > 0 && !d.deaf && w.random.IntN(2) == 0 {
 		a := d.unknown[0]
 		d.unknown = d.unknown[1:]
 		d.publish(a)
 		return
 	}
-	d.publish(w.book.ask(w.operation(d.principal()), d))
+	a := w.book.ask(w.operation(d.principal()), d)
+	if d.deaf {
+		a.unheard = d.link
+	}
+	d.publish(a)
+}
+
+// window is how many exchanges the device begins: as many as it likes, and of MQTT 5 no more than the gateway takes.
+func (d *device) window() int {
+	const most = 7
+	if limit := d.w.chances.inFlight; d.level == 5 && limit > 0 {
+		return min(most, limit)
+	}
+	return most
 }
 
 // publish asks for something.
@@ -385,7 +436,7 @@ func (d *device) publish(a *asked) {
 		return
 	}
 	d.exchanges = append(d.exchanges, &exchange{note: n, asked: a})
-	a.owed = a.owed || !d.passing() && !a.refused
+	a.owed = a.owed || d.granted && !d.passing() && !a.refused
 }
 
 func (d *device) encode(op *bank.Operation) []byte {

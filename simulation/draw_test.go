@@ -43,6 +43,10 @@ type chances struct {
 	weightNet     int // the same of the network
 	brief         int // that a device of MQTT 5 connects so that its session ends with the connection
 	goodbye       int // that it says so when it leaves
+	deaf          int // that a device gives its subscription up
+
+	// What the MQTT door is told to allow; 0: its own.
+	inFlight, waiting, waitingAll int
 }
 
 // draw draws a run. Each kind of thing is there in some of them.
@@ -65,6 +69,10 @@ func (w *world) draw() {
 		impatient: some(4, 20, 100), pause: some(3, 20, 200), weightDisk: 1 + r.IntN(30), weightNet: 1 + r.IntN(20),
 	}
 	c.brief, c.goodbye = some(4, 50, 300), some(4, 5, 40)
+	c.deaf, c.inFlight = some(4, 20, 150), some(3, 1, 4)
+	if c.inFlight > 0 {
+		c.waiting, c.waitingAll = some(2, 1, 3), some(3, 1, 8)
+	}
 	if r.IntN(4) > 0 {
 		c.devices = 1 + r.IntN(3)
 	}

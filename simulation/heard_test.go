@@ -65,7 +65,7 @@ func (w *world) checkSaid(d *device, p *packet) {
 		if i < 0 || p.reason >= 0x80 {
 			return
 		}
-		if x := d.exchanges[i]; !x.asked.decided() && !w.refusing(x.asked) {
+		if x := d.exchanges[i]; !x.asked.decided() && !w.refusing(x.asked) && !(w.limited() && d.level < 5) {
 			w.fail("I6: %s is told that m%d is decided, and it is not", d.id, x.asked.tag)
 		}
 	case tPublish:
@@ -77,6 +77,9 @@ func (w *world) checkSaid(d *device, p *packet) {
 		}
 	}
 }
+
+// limited reports whether a reply may find no room to wait. Its operation is refused then, of which MQTT 3 is told in the reply only.
+func (w *world) limited() bool { return w.chances.waiting+w.chances.waitingAll > 0 }
 
 // refusing reports whether the door may acknowledge an operation that was never decided: the bank did not take it, or has
 // failed. MQTT 3 is told no more than that.

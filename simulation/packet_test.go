@@ -82,6 +82,14 @@ func subscribe(level byte, id uint16, filter string) []byte {
 	return framed(tSubscribe<<4|2, append(text(body, filter), 1))
 }
 
+func unsubscribe(level byte, id uint16, filter string) []byte {
+	body := binary.BigEndian.AppendUint16(nil, id)
+	if level == 5 {
+		body = append(body, 0)
+	}
+	return framed(tUnsubscribe<<4|2, text(body, filter))
+}
+
 // note is a PUBLISH of an operation.
 type note struct {
 	qos, dup byte

@@ -136,6 +136,7 @@ func (p *process) open() error {
 	p.shelf, p.door = &shelf{w: w, log: p.log}, newDoor()
 	p.server, err = mqtt.New(teller{p}, mqtt.Options{
 		Decimals: 2, Anonymous: true, Access: everybody{},
+		InFlight: w.chances.inFlight, Waiting: w.chances.waiting, WaitingAll: w.chances.waitingAll,
 		Keeping: &mqtt.Keeping{Store: p.shelf, Recovery: recovery, Seq: engine.Seq},
 	})
 	return err
