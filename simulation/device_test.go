@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"gateway/bank"
 	"gateway/wire"
@@ -17,6 +18,7 @@ type device struct {
 	user      string // "": anonymous
 	level     byte
 	persists  bool
+	expiry    uint32 // of its session, in seconds
 	format    *wire.Client
 	below     bool // it subscribes to what is below its topic, and has some replies there
 	link      *link
@@ -26,6 +28,8 @@ type device struct {
 	lastID    uint16      // where packet ids are not used again
 	brief     bool        // the session of this connection ends with it
 	kept      bool        // the gateway has said that there is a session
+	greeted   time.Time   // when the last CONNACK was written
+	alive     time.Time   // when the last that said yes was
 	doubt     bool        // there may be one all the same
 	granted   bool        // and that it is subscribed
 	deaf      bool        // and, on this connection, that it is no longer
@@ -57,7 +61,10 @@ func newDevice(w *world, number int) *device {
 	r := w.random
 	d := &device{
 		w: w, number: number, id: fmt.Sprint("d", number), level: pick[byte](r, 3, 4, 4, 5, 5, 5), persists: r.IntN(4) > 0,
-		format: pick(r, asJSON, asMsgpack), below: r.IntN(3) == 0, user: pick(r, "", "", "ana"),
+		format: pick(r, asJSON, asMsgpack), below: r.IntN(3) == 0, user: pick(r, "", "", "ana"), expiry: forever,
+	}
+	if d.level == 5 && w.chances.expire {
+		d.expiry = uint32(1 + r.IntN(5))
 	}
 	return d
 }
@@ -96,7 +103,7 @@ func (d *device) dial() {
 	d.clean = !d.persists || d.fresh || !w.ending && w.chance(w.chances.cleanStart)
 	d.fresh = d.clean
 	d.brief = d.level == 5 && d.persists && !w.ending && w.chance(w.chances.brief)
-	expiry := uint32(forever)
+	expiry := d.expiry
 	if !d.persists || d.brief {
 		expiry = 0
 	}
@@ -187,7 +194,7 @@ func (d *device) welcomed(p *packet) {
 	switch {
 	case d.level == 3:
 		p.present = d.kept
-	case d.kept && !p.present:
+	case d.kept && !p.present && !d.expired():
 		d.w.fail("the session of %s is lost", d.id)
 	case p.present && (d.clean || !d.kept && !d.doubt):
 		d.w.fail("the session of %s was to be new", d.id)
@@ -195,7 +202,7 @@ func (d *device) welcomed(p *packet) {
 	if !p.present {
 		d.forget()
 	}
-	d.kept, d.doubt, d.fresh = true, false, false
+	d.kept, d.doubt, d.fresh, d.alive = true, false, false, d.greeted
 	for _, x := range d.exchanges {
 		d.again(x)
 	}
@@ -203,6 +210,9 @@ func (d *device) welcomed(p *packet) {
 		d.listen()
 	}
 }
+
+// expired reports whether the session may have expired. It had not when a connection was accepted last.
+func (d *device) expired() bool { return time.Since(d.alive) >= time.Duration(d.expiry)*time.Second }
 
 // listen subscribes to the replies.
 func (d *device) listen() {

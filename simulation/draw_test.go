@@ -37,13 +37,14 @@ type chances struct {
 	status, again int // that a caller asks for an answer once more
 	lateAcks      int // that a device keeps its acknowledgement of a reply for later
 	cleanStart    int
-	impatient     int // that a device of MQTT 3 delivers again on the same connection
-	pause         int // that time that passes is long
-	weightDisk    int // how willingly the disks work, against all else
-	weightNet     int // the same of the network
-	brief         int // that a device of MQTT 5 connects so that its session ends with the connection
-	goodbye       int // that it says so when it leaves
-	deaf          int // that a device gives its subscription up
+	impatient     int  // that a device of MQTT 3 delivers again on the same connection
+	pause         int  // that time that passes is long
+	weightDisk    int  // how willingly the disks work, against all else
+	weightNet     int  // the same of the network
+	brief         int  // that a device of MQTT 5 connects so that its session ends with the connection
+	goodbye       int  // that it says so when it leaves
+	deaf          int  // that a device gives its subscription up
+	expire        bool // sessions of MQTT 5 do, soon
 
 	// What the MQTT door is told to allow; 0: its own.
 	inFlight, waiting, waitingAll int
@@ -69,6 +70,7 @@ func (w *world) draw() {
 		impatient: some(4, 20, 100), pause: some(3, 20, 200), weightDisk: 1 + r.IntN(30), weightNet: 1 + r.IntN(20),
 	}
 	c.brief, c.goodbye = some(4, 50, 300), some(4, 5, 40)
+	c.expire = r.IntN(4) == 0
 	c.deaf, c.inFlight = some(4, 20, 150), some(3, 1, 4)
 	if c.inFlight > 0 {
 		c.waiting, c.waitingAll = some(2, 1, 3), some(3, 1, 8)

@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"time"
+
 	"gateway/bank"
 	"gateway/wire"
 )
@@ -60,6 +62,8 @@ func (w *world) checkFirst(d *device, a *asked, answer *wire.Answer) {
 // what the gateway writes when it is written.
 func (w *world) checkSaid(d *device, p *packet) {
 	switch p.kind {
+	case tConnack:
+		d.greeted = time.Now()
 	case tPuback, tPubrec:
 		i := d.find(p.id)
 		if i < 0 || p.reason >= 0x80 {

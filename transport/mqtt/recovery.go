@@ -194,7 +194,7 @@ func (r *Recovery) restore(server *Server) {
 			incarnation: incarnation,
 		}
 		if from.over(now) {
-			registry.forgetLocked(s, nil)
+			registry.forgetLocked(s, func(error) {})
 			continue
 		}
 		s.mu.Lock()

@@ -253,17 +253,12 @@ func (r *registry) forgetLocked(s *session, durable func(error)) (records int) {
 	return 1
 }
 
-// endLocked writes down that a session has ended. With durable nil, a restart may find that out by itself.
+// endLocked writes down that a session has ended.
 func (r *registry) endLocked(id string, incarnation uint64, durable func(error)) {
-	record := binary.AppendUvarint([]byte{recordEnd}, incarnation)
-	if durable == nil {
-		r.append(record, nil)
-		return
-	}
 	if !slices.Contains(r.unended[id], incarnation) {
 		r.unended[id] = append(r.unended[id], incarnation)
 	}
-	r.append(record, func(err error) {
+	r.append(binary.AppendUvarint([]byte{recordEnd}, incarnation), func(err error) {
 		if err == nil {
 			r.forgive(map[string][]uint64{id: {incarnation}})
 		}
@@ -304,7 +299,7 @@ func (r *registry) sweep() {
 func (r *registry) sweepLocked() {
 	for _, s := range r.sessions {
 		if s.connection() == nil && r.expiredLocked(s) {
-			r.forgetLocked(s, nil) // its time has passed, now and after a restart
+			r.forgetLocked(s, func(error) {}) // until that is durable, a power cut may make it one that was connected
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"gateway/transport/mqtt"
 )
@@ -228,6 +229,32 @@ func TestANewSessionWaitsForTheEndOfTheOldOne(t *testing.T) {
 	h = h.killed()
 	if _, ack := enter(t, h.address, keeps(5, "c")); ack.present {
 		t.Error("the session is back")
+	}
+}
+
+// A session has expired and was thrown away, and nothing of that is on stable storage, not even when its connection ended: a restart
+// would take it for connected. No session is promised that is new before it cannot come back.
+func TestANewSessionWaitsForTheEndOfOneThatHasExpired(t *testing.T) {
+	h := keep(t, nil)
+	p := listening(t, h.address, keeps(5, "c"))
+	p.publish(note{qos: 2, id: 7, payload: deposit("1", 20)})
+	p.ack(tPubrec, 7, 0)
+	p.settle()
+	h.shelf.settle()
+	release := h.shelf.hold()
+	p.conn.Close()
+	h.server.AwaitDetached("c")
+	h.server.Later(8 * 24 * time.Hour)
+	next := call(t, h.address)
+	next.send(hello{id: "c"}.bytes())
+	h.mustWait(t, next)
+	release()
+	if ack := next.expect(tConnack); ack.present {
+		t.Error("it is there")
+	}
+	h = h.killed()
+	if _, ack := enter(t, h.address, keeps(5, "c")); ack.present {
+		t.Error("it is back")
 	}
 }
 
