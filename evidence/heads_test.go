@@ -379,6 +379,35 @@ func TestAStopOnAFullDisk(t *testing.T) {
 	}
 }
 
+// A disk that cannot be read is told, and nothing is made anew on it.
+func TestAKeyThatCannotBeRead(t *testing.T) {
+	d := disktest.New(1)
+	key, err := evidence.OpenKey(d, "gateway-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := evidence.KeepPublicKey(d, key.Public()); err != nil {
+		t.Fatal(err)
+	}
+	before := d.Ops()
+	d.Before = func(op disktest.Op) error {
+		if op.Kind == disktest.Read {
+			return syscall.EIO
+		}
+		return nil
+	}
+	if _, err := evidence.OpenKey(d, "gateway-test"); !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), evidence.KeyFile) {
+		t.Errorf("the key: %v", err)
+	}
+	err = evidence.KeepPublicKey(d, key.Public())
+	if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), evidence.PublicKeyFile) {
+		t.Errorf("the public key: %v", err)
+	}
+	if n := d.Ops() - before; n != 0 {
+		t.Errorf("%d changes", n)
+	}
+}
+
 // A key is made once, with the heads, and never beside heads that another has signed.
 func TestTheKeyBesideTheJournal(t *testing.T) {
 	d := disktest.New(1)

@@ -50,8 +50,11 @@ func OpenKey(fsys disk.FS, name string) (*Key, error) {
 // KeepPublicKey makes fsys have the public key, for whoever looks at the directory.
 func KeepPublicKey(fsys disk.FS, k *PublicKey) error {
 	text := k.String() + "\n"
-	if kept, err := disk.Head(fsys, PublicKeyFile, maxKey); err == nil && string(kept) == text {
+	switch kept, err := disk.Head(fsys, PublicKeyFile, maxKey); {
+	case err == nil && string(kept) == text:
 		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("read %s: %w", PublicKeyFile, err)
 	}
 	if err := write(fsys, PublicKeyFile, text); err != nil {
 		return fmt.Errorf("write %s: %w", PublicKeyFile, err)
