@@ -6,8 +6,8 @@ import (
 )
 
 var (
-	// ErrDamaged says that the journal is not the one of which the heads are, or that the heads are damaged. It is always a
-	// [*DamageError].
+	// ErrDamaged says that the journal is not the one of which the heads are, or that the heads or their key are damaged. It is
+	// always a [*DamageError].
 	ErrDamaged = errors.New("evidence: damaged")
 	// ErrUnavailable says that there is no receipt now.
 	ErrUnavailable = errors.New("evidence: unavailable")

@@ -435,7 +435,7 @@ func TestTheKeyBesideTheJournal(t *testing.T) {
 		t.Errorf("without the key: %v", err)
 	}
 	d.Put(evidence.KeyFile, []byte("no key"))
-	if _, err := evidence.OpenKey(d, "gateway-test"); !errors.Is(err, evidence.ErrKey) {
+	if _, err := evidence.OpenKey(d, "gateway-test"); !errors.Is(err, evidence.ErrDamaged) || !strings.Contains(err.Error(), evidence.KeyFile) {
 		t.Errorf("with what is no key: %v", err)
 	}
 }

@@ -21,11 +21,16 @@ const (
 // maxKey bounds the file of a key, in bytes.
 const maxKey = 512
 
-// OpenKey returns the key that is kept in fsys. When there is neither key nor head it makes one of that name.
+// OpenKey returns the key that is kept in fsys. When there is neither key nor head it makes one of that name. Errors wrap [ErrKey] when
+// there are heads without a key, [ErrDamaged] when what is kept is none, or are the file system's.
 func OpenKey(fsys disk.FS, name string) (*Key, error) {
 	secret, err := disk.Head(fsys, KeyFile, maxKey)
 	if err == nil {
-		return ParseKey(string(secret))
+		key, err := ParseKey(string(secret))
+		if err != nil {
+			return nil, &DamageError{Reason: KeyFile + " at byte 0: it is no key; put the one there that was; when it is lost, " + howToBeginAnew}
+		}
+		return key, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w", KeyFile, err)
@@ -34,8 +39,8 @@ func OpenKey(fsys disk.FS, name string) (*Key, error) {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("read %s: %w", HeadsFile, err)
 	case len(signed) > 0:
-		return nil, fmt.Errorf("%w: %s is missing, with which those in %s were signed: put it there; when it is lost, move %s away, and "+
-			"its copy, and heads begin anew with another", ErrKey, KeyFile, HeadsFile, HeadsFile)
+		return nil, fmt.Errorf("%w: %s is missing, with which those in %s were signed: put it there; when it is lost, %s", ErrKey, KeyFile,
+			HeadsFile, howToBeginAnew)
 	}
 	made, err := NewKey(name)
 	if err != nil {
@@ -46,6 +51,8 @@ func OpenKey(fsys disk.FS, name string) (*Key, error) {
 	}
 	return ParseKey(made)
 }
+
+const howToBeginAnew = "move " + KeyFile + " and " + HeadsFile + " away, and the copy of the heads, and they begin anew with another key"
 
 // KeepPublicKey makes fsys have the public key, for whoever looks at the directory.
 func KeepPublicKey(fsys disk.FS, k *PublicKey) error {
