@@ -195,24 +195,19 @@ func (s *survey) scanAll(fsys disk.FS) error {
 			errs[i] = fmt.Errorf("read %s: %w", seg.name, err)
 		}
 	}
-	workers := min(runtime.GOMAXPROCS(0), len(s.segments))
-	if workers == 1 {
-		scanOne(0)
-		return errs[0]
+	next := make(chan int, len(s.segments))
+	for i := range s.segments {
+		next <- i
 	}
-	next := make(chan int)
+	close(next)
 	var all sync.WaitGroup
-	for range workers {
+	for range min(runtime.GOMAXPROCS(0), len(s.segments)) {
 		all.Go(func() {
 			for i := range next {
 				scanOne(i)
 			}
 		})
 	}
-	for i := range s.segments {
-		next <- i
-	}
-	close(next)
 	all.Wait()
 	for _, err := range errs {
 		if err != nil {

@@ -3,6 +3,7 @@ package journal_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,6 +15,24 @@ import (
 	"gateway/disk"
 	"gateway/disk/disktest"
 )
+
+// One processor reads every segment, as many do.
+func TestOneProcessorReadsAllSegments(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	s := smallJournal(t, killed)
+	report, err := journal.VerifyFS(s.disk)
+	if err != nil || report.Segments < 2 || report.Entries != uint64(len(s.truth)) {
+		t.Errorf("%+v, %v", report, err)
+	}
+	d := s.disk.Fork(1)
+	b := d.Bytes(firstSegment)
+	b[600] ^= 1
+	d.Put(firstSegment, b)
+	var damage *journal.DamageError
+	if _, err := journal.VerifyFS(d); !errors.As(err, &damage) || damage.File != firstSegment {
+		t.Errorf("with damage in %s: %v", firstSegment, err)
+	}
+}
 
 // TestASegmentWithoutAHeaderIsATornTurnOrDamage leaves things in the segments behind the last one in use: pieces of the batch that was to
 // begin the first of them are a tear; all else that is no zero is damage, and is named.

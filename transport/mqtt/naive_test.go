@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,8 @@ const (
 	naiveVariable = "GATEWAY_TEST_NAIVE_MQTT"
 	// naivePatience bounds every wait for a packet of the naive server where it is to fail: many traps end in a hang.
 	naivePatience = time.Second
+	// mostTries is how often a trap for a race is set. One processor may win it now and then.
+	mostTries = 30
 )
 
 // TestTrapsCatchTheNaiveHook sets the traps for the naive server, a process of its own for each since some end it. A trap that
@@ -96,7 +99,11 @@ func TestTrapsCatchTheNaiveHook(t *testing.T) {
 			if trap.spared != "" {
 				bound = patience
 			}
-			switch err := naive(t, bound).set(&trap); {
+			err := naive(t, bound).set(&trap)
+			for tries := 1; trap.race && err == nil && tries < mostTries; tries++ {
+				err = naive(t, bound).set(&trap)
+			}
+			switch {
 			case trap.spared != "" && err != nil:
 				t.Errorf("notes %s: caught, which was not to be: %v", trap.note, err)
 			case trap.spared != "":
@@ -202,6 +209,7 @@ func TestNaiveChild(t *testing.T) {
 	if os.Getenv(naiveVariable) == "" {
 		return
 	}
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0))) // some traps are for races
 	engine := &heldEngine{Memory: bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)}
 	hook := &naiveHook{banco: bank.New(engine, bank.Options{}), codec: wire.NewCodec(wire.JSON, 2)}
 	go hook.banco.Run(t.Context())
