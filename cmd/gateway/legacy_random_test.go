@@ -50,7 +50,7 @@ var (
 	}}
 	smallWholes = draw{text: func(random *rand.Rand) string { return strconv.Itoa(1 + random.IntN(300)) }}
 	greatWholes = draw{text: func(random *rand.Rand) string {
-		return strconv.Itoa(45_000_000_000_000 + random.IntN(40_000_000_000_000))
+		return fmt.Sprint(45_000_000_000_000 + random.Int64N(40_000_000_000_000))
 	}}
 )
 
