@@ -36,6 +36,8 @@ const (
 	refusalPatience, refusalTries = 400 * time.Millisecond, 100
 	// smallDisk is the size of a disk that is filled, in MiB, besides what it takes to fill it once more.
 	smallDisk = 64
+	// fillWrites is more than the gateway writes from one time that the disk is full to the next, in MiB.
+	fillWrites = 2
 )
 
 // controlGroup makes a control group for one process; it ends with the test. Without root or version 1 of them it says why.
@@ -368,7 +370,7 @@ func TestUnderFewDescriptorsItNeitherSpinsNorStops(t *testing.T) { undergo(t, ne
 func TestUnderAFullDiskWritesAreRefusedAndServiceResumes(t *testing.T) {
 	needTorture(t)
 	fills := countFor(t, "GATEWAY_FILLS", nemesisSize(2, 20))
-	dir, reason := mountSmallDisk(t, smallDisk+fills)
+	dir, reason := mountSmallDisk(t, smallDisk+fills*fillWrites)
 	if reason != "" {
 		t.Skipf("SKIPPED: %s", reason)
 	}
@@ -377,7 +379,7 @@ func TestUnderAFullDiskWritesAreRefusedAndServiceResumes(t *testing.T) {
 	for n := range fills {
 		o.strike(nemesisFullDisk)
 		o.rest()
-		if n%dumpEvery == dumpEvery-1 || n == fills-1 {
+		if every := max(dumpEvery, fills/mostDumps); n%every == every-1 || n == fills-1 {
 			o.check(nemesisFullDisk.name)
 		}
 	}
