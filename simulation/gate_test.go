@@ -37,6 +37,7 @@ const (
 	atJournal    = "journal"    // an operation on the journal's disk
 	atSessions   = "sessions"   // one on the disk of the sessions' log
 	atCommit     = "commit"     // the engine is given a batch
+	atSubmit     = "submit"     // the MQTT door has an operation for the bank
 	atAnswer     = "answer"     // the MQTT door is told a reply of the bank's
 	atKept       = "kept"       // it is told that a record is durable
 	atCheckpoint = "checkpoint" // a checkpoint begins, when all that was appended before is handed over

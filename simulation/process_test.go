@@ -308,12 +308,16 @@ func (s *seam) Commit(ctx context.Context, ops []bank.Operation, replies []bank.
 	return nil
 }
 
-// teller is the bank as the MQTT door has it: every answer stands at the gate before the door is told.
+// teller is the bank as the MQTT door has it: every answer stands at the gate before the door is told, and so does an operation that
+// may have waited at the door.
 type teller struct{ p *process }
 
 // Submit implements mqtt.Bank.
 func (t teller) Submit(ctx context.Context, op bank.Operation, done func(bank.Reply, error)) error {
 	w := t.p.w
+	if w.chances.inFlight > 0 { // it may have waited for the answer after which the committer takes what has come
+		_ = w.gate.pass(point{where: atSubmit})
+	}
 	return t.p.submit(ctx, op, func(reply bank.Reply, err error) {
 		_ = w.gate.pass(point{where: atAnswer}) // the end of the process changes nothing here
 		done(reply, err)
