@@ -187,7 +187,12 @@ func (w *world) do(c choice) {
 
 // release lets one who waits go on, or fails what he was about to do.
 func (w *world) release(held *waiter) {
-	w.trace.add(line{what: held.at.where, op: held.at.op})
+	op := held.at.op
+	if op != (disktest.Op{}) { // of two that came at once, which is the first is not the run's to say
+		w.released++
+		op.Index = w.released
+	}
+	w.trace.add(line{what: held.at.where, op: op})
 	var err error
 	if at := held.at.where; at == atJournal || at == atSessions {
 		err = w.fault()

@@ -36,6 +36,7 @@ type world struct {
 	callers           []*caller
 	wires             []wired
 	links, ids        int
+	released          int          // operations on disks
 	unanswered        atomic.Int64 // operations that the bank has taken
 	ending            bool         // nothing new is asked, and nothing fails
 	failing           error        // what every operation on a disk gets until the process ends, or nil
