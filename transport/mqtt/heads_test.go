@@ -11,13 +11,16 @@ import (
 
 // headStand tells heads that a test makes.
 type headStand struct {
-	mu    sync.Mutex // guards all below
-	head  []byte
-	newer chan struct{}
+	mu     sync.Mutex // guards all below
+	head   []byte
+	newer  chan struct{}
+	looks  int        // how often it was asked for the newest
+	looked *sync.Cond // tells that it was
 }
 
 func newHeadStand(head string) *headStand {
 	s := &headStand{newer: make(chan struct{})}
+	s.looked = sync.NewCond(&s.mu)
 	if head != "" {
 		s.head = []byte(head)
 	}
@@ -27,7 +30,18 @@ func newHeadStand(head string) *headStand {
 func (s *headStand) Head() ([]byte, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.looks++
+	s.looked.Broadcast()
 	return s.head, s.newer
+}
+
+// awaitLooks waits until it was asked so often.
+func (s *headStand) awaitLooks(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.looks < n {
+		s.looked.Wait()
+	}
 }
 
 func (s *headStand) set(head string) {
@@ -62,6 +76,7 @@ func TestTheNewestHeadIsRetained(t *testing.T) {
 		if level == 3 {
 			p.subscribe(1, mqtt.HeadTopic, 1)
 			p.quiet()
+			heads.awaitLooks(2) // when it begins to listen, and for what is retained: there is none
 			heads.set(first)
 			p.isHead(first, 0)
 		} else {
