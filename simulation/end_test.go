@@ -45,6 +45,7 @@ func (w *world) finish() {
 		w.step()
 	}
 	w.process.stop()
+	w.rest()
 	for n := 0; w.process != nil && w.wrong == nil; n++ {
 		if n > mostSteps {
 			w.fail("the process does not stop")

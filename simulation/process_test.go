@@ -206,6 +206,7 @@ const settleTimeout = 2 * time.Second
 // stop ends the process as a signal does, or a failure. It waits for the doors however long a disk takes: cmd/gateway does not,
 // and what it leaves behind then is what a kill leaves.
 func (p *process) stop() {
+	p.w.trace.add(line{what: "stop"})
 	p.phase = stopping
 	go func() {
 		defer close(p.ended)

@@ -132,6 +132,7 @@ func (w *world) rest() {
 	for _, c := range w.callers {
 		c.look()
 	}
+	synctest.Wait() // for what has begun, or heard of an end, just now
 	if p := w.process; p != nil && p.shelf != nil {
 		p.shelf.settle()
 	}

@@ -575,6 +575,28 @@ func TestATakeoverOfASessionThatCannotBeKeptEnds(t *testing.T) {
 	}
 }
 
+// Of two connections that wait for a session, the one that came first does not come back later and end the other.
+func TestOfThoseThatWaitForASessionTheLastHasIt(t *testing.T) {
+	h := keep(t, nil)
+	release := h.shelf.hold()
+	defer release()
+	first := call(t, h.address)
+	first.send(keeps(5, "c").bytes())
+	h.mustWait(t, first)
+	second := call(t, h.address)
+	second.send(keeps(5, "c").bytes())
+	first.gone(0)
+	third := call(t, h.address)
+	third.send(keeps(5, "c").bytes())
+	second.gone(0)
+	h.mustWait(t, third)
+	release()
+	if k := third.expect(tConnack); k.reason != 0 {
+		t.Errorf("CONNACK 0x%02x", k.reason)
+	}
+	third.quiet()
+}
+
 // After a store has failed, and before the process ends for it, nothing is said that a restart might not know.
 func TestAStoreThatHasFailedSaysNothingUntrue(t *testing.T) {
 	h := keep(t, nil)

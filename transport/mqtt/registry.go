@@ -38,8 +38,9 @@ type registry struct {
 
 	mu          sync.Mutex // guards all below; taken before a session's lock
 	sessions    map[string]*session
-	owned       map[string]int // how many each principal has
-	incarnation uint64         // of the session that was kept last
+	owned       map[string]int   // how many each principal has
+	claimants   map[string]*conn // the last of each client id that waits for another to give its session up
+	incarnation uint64           // of the session that was kept last
 	// unended has, by client id, the incarnations of sessions whose end is not on stable storage: a restart would find them.
 	unended map[string][]uint64
 }
@@ -53,13 +54,17 @@ type claim struct {
 }
 
 // attach gives c the session that it claims, a new one or a stored one (present). A connection that has it is ended first:
-// attach waits for that, so that a client id has one connection at any time, and whoever comes last stays. It returns when
-// what must be kept of that is durable.
+// attach waits for that, so that a client id has one connection at any time, and whoever comes last stays: of those that wait
+// too. It returns when what must be kept of that is durable.
 func (r *registry) attach(c *conn, want claim) (s *session, present bool, err error) {
-	for {
-		got, err := r.take(c, want)
+	defer r.quit(c, want.id)
+	for waited := false; ; waited = true {
+		got, err := r.take(c, want, waited)
 		if err != nil {
 			return nil, false, err
+		}
+		if got.elder != nil {
+			got.elder.hangUp()
 		}
 		if got.rival == nil {
 			return r.keep(c, got)
@@ -73,8 +78,27 @@ func (r *registry) attach(c *conn, want claim) (s *session, present bool, err er
 	}
 }
 
+// outrunLocked ends the waiting for a session, by c or by another, which it returns.
+func (r *registry) outrunLocked(c *conn, id string) (elder *conn) {
+	if last := r.claimants[id]; last != c {
+		elder = last
+	}
+	delete(r.claimants, id)
+	return elder
+}
+
+// quit ends the waiting of c, if it still waits.
+func (r *registry) quit(c *conn, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.claimants[id] == c {
+		delete(r.claimants, id)
+	}
+}
+
 // taken is what a claim brought.
 type taken struct {
+	elder   *conn // has waited until now, in vain
 	rival   *conn // must go first; then nothing has been done
 	session *session
 	present bool
@@ -99,10 +123,13 @@ func (r *registry) keep(c *conn, got taken) (s *session, present bool, err error
 	return nil, false, errors.Join(errStore, err)
 }
 
-// take attaches c, or finds the rival that must go first.
-func (r *registry) take(c *conn, want claim) (taken, error) {
+// take attaches c, or finds the rival that must go first. A connection that waited comes again with waited.
+func (r *registry) take(c *conn, want claim, waited bool) (taken, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if waited && r.claimants[want.id] != c {
+		return taken{}, errGone // another came later
+	}
 	unended := r.unended[want.id]
 	got := taken{session: r.sessions[want.id], durable: make(chan error, len(unended)+2)}
 	durable := func(err error) { got.durable <- err }
@@ -110,8 +137,10 @@ func (r *registry) take(c *conn, want claim) (taken, error) {
 		if s.principal != want.principal {
 			return taken{}, errOwner
 		}
-		if rival := s.connection(); rival != nil {
-			return taken{rival: rival}, nil
+		if got.rival = s.connection(); got.rival != nil {
+			got.elder = r.outrunLocked(c, want.id)
+			r.claimants[want.id] = c
+			return got, nil
 		}
 		if got.present = !want.clean && !r.expiredLocked(s); !got.present {
 			got.records += r.forgetLocked(s, durable)
@@ -131,6 +160,7 @@ func (r *registry) take(c *conn, want claim) (taken, error) {
 		}
 		got.session = s
 	}
+	got.elder = r.outrunLocked(c, want.id)
 	s := got.session
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -129,7 +129,7 @@ func New(bank Bank, options Options) (*Server, error) {
 			drain: maxDrain,
 		},
 		observer: options.Observer, now: time.Now, sessions: make(map[string]*session), owned: make(map[string]int),
-		unended: make(map[string][]uint64),
+		claimants: make(map[string]*conn), unended: make(map[string][]uint64),
 	}
 	if options.Keeping != nil {
 		s.sessions.keeper = newKeeper(s, options.Keeping)

@@ -36,7 +36,7 @@ func (c *conn) write() {
 func (c *conn) flush() bool {
 	c.flushing.Lock()
 	defer c.flushing.Unlock()
-	for {
+	for c.ctx.Err() == nil { // else a reply would count as sent that cannot be
 		b := c.server.batches.Get().(*batch)
 		places := 0
 		if c.session.collect(c, b) {
@@ -57,6 +57,7 @@ func (c *conn) flush() bool {
 		b.reset()
 		c.server.batches.Put(b)
 	}
+	return false
 }
 
 // encode turns the batch into bytes and returns how many places its writing gives back. Acknowledgements stand before the
