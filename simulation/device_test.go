@@ -17,6 +17,7 @@ type device struct {
 	id        string
 	user      string // "": anonymous
 	level     byte
+	relearned bool // it was another once
 	persists  bool
 	expiry    uint32 // of its session, in seconds
 	format    *wire.Client
@@ -94,10 +95,13 @@ func (d *device) dial() {
 	w := d.w
 	w.links++
 	l := newLink(w.links)
-	l.reading.level = d.level
 	if w.process.door.call(l) != nil {
 		return
 	}
+	if d.persists && d.expiry == forever && !w.ending && w.chance(w.chances.relearn) {
+		d.relearn()
+	}
+	l.reading.level = d.level
 	w.wires = append(w.wires, wired{l, d})
 	d.link, d.stage = l, greeting
 	d.clean = !d.persists || d.fresh || !w.ending && w.chance(w.chances.cleanStart)
@@ -112,6 +116,23 @@ func (d *device) dial() {
 	}
 	d.note("dial", int(d.level), len(d.exchanges))
 	d.send(connect(d.level, d.id, d.user, d.clean, expiry))
+}
+
+// relearn makes the device speak another version of the protocol from now on, in the session that it has. Which reply is whose
+// cannot be told by the correlation data any more, which only one of the versions has.
+func (d *device) relearn() {
+	level := pick[byte](d.w.random, 3, 4, 5)
+	if level == d.level || level == 5 && len(d.exchanges) > d.windowOf(level) {
+		return
+	}
+	d.note("relearn", int(level), 0)
+	d.w.figures.relearned++
+	d.level, d.relearned = level, true
+	for _, a := range d.w.book.asked {
+		if a.device == d {
+			a.confirmed = false
+		}
+	}
 }
 
 // forget gives up what was under way in a session.
@@ -261,7 +282,7 @@ func (d *device) acknowledged(p *packet) {
 		return
 	}
 	x := d.exchanges[i]
-	x.asked.confirmed = x.asked.confirmed || d.level == 5 && p.reason < 0x80 // its correlation data tell its reply from others
+	x.asked.confirmed = x.asked.confirmed || d.level == 5 && !d.relearned && p.reason < 0x80 // its correlation data tell its reply from others
 	if refused := p.reason >= 0x80; refused || p.kind == tPuback {
 		d.exchanges = slices.Delete(d.exchanges, i, i+1)
 		if refused && bank.ValidID(x.asked.op.ID) {
@@ -414,9 +435,11 @@ func (d *device) act() {
 }
 
 // window is how many exchanges the device begins: as many as it likes, and of MQTT 5 no more than the gateway takes.
-func (d *device) window() int {
+func (d *device) window() int { return d.windowOf(d.level) }
+
+func (d *device) windowOf(level byte) int {
 	const most = 7
-	if limit := d.w.chances.inFlight; d.level == 5 && limit > 0 {
+	if limit := d.w.chances.inFlight; level == 5 && limit > 0 {
 		return min(most, limit)
 	}
 	return most

@@ -13,6 +13,7 @@ type chances struct {
 	create        bool
 	segment       int64
 	snapshotEvery int
+	beside        bool // the engine writes snapshots and prepares segments beside the traffic, as it does in the gateway
 	ahead         int64
 	investment    bank.Investment
 	accounts      int
@@ -45,6 +46,7 @@ type chances struct {
 	goodbye       int  // that it says so when it leaves
 	deaf          int  // that a device gives its subscription up
 	expire        bool // sessions of MQTT 5 do, soon
+	relearn       int  // that a device speaks another version of MQTT when it connects again
 
 	// What the MQTT door is told to allow; 0: its own.
 	inFlight, waiting, waitingAll int
@@ -69,6 +71,7 @@ func (w *world) draw() {
 		status: some(2, 50, 300), again: some(2, 50, 300), lateAcks: some(2, 100, 800), cleanStart: some(4, 50, 300),
 		impatient: some(4, 20, 100), pause: some(3, 20, 200), weightDisk: 1 + r.IntN(30), weightNet: 1 + r.IntN(20),
 	}
+	c.beside, c.relearn = r.IntN(2) == 0, some(4, 50, 300)
 	c.brief, c.goodbye = some(4, 50, 300), some(4, 5, 40)
 	c.expire = r.IntN(4) == 0
 	c.deaf, c.inFlight = some(4, 20, 150), some(3, 1, 4)

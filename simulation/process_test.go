@@ -97,7 +97,7 @@ func (k keys) Read(b []byte) (int, error) {
 
 func (w *world) journalOptions() journal.Options {
 	return journal.Options{
-		FS: w.journal, Inline: true, Rules: bank.Rules{CreateAccounts: w.chances.create}, Decimals: 2, Now: w.now,
+		FS: w.journal, Inline: !w.chances.beside, Rules: bank.Rules{CreateAccounts: w.chances.create}, Decimals: 2, Now: w.now,
 		SegmentBytes: w.chances.segment, SnapshotEvery: w.chances.snapshotEvery,
 		Random: keys{rand.New(rand.NewPCG(w.seed, uint64(10+2*w.starts)))},
 	}

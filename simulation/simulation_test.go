@@ -143,6 +143,6 @@ func (f *figures) add(g *figures) {
 func (f *figures) all() []*int64 {
 	return []*int64{
 		&f.operations, &f.yields, &f.adopted, &f.checkpoints, &f.starts, &f.refusedStarts, &f.kills, &f.cuts, &f.stops, &f.damages,
-		&f.eio, &f.nospace, &f.fills, &f.jumps, &f.drops, &f.redeliveries, &f.deaf, &f.overloaded,
+		&f.eio, &f.nospace, &f.fills, &f.jumps, &f.drops, &f.redeliveries, &f.deaf, &f.overloaded, &f.relearned,
 	}
 }

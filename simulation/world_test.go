@@ -61,7 +61,7 @@ type figures struct {
 	operations, yields, adopted, checkpoints           int64
 	starts, refusedStarts, kills, cuts, stops, damages int64
 	eio, nospace, fills, jumps, drops, redeliveries    int64
-	deaf, overloaded                                   int64
+	deaf, overloaded, relearned                        int64
 }
 
 func newWorld(seed uint64) *world {

@@ -71,7 +71,7 @@ type Engine struct {
 
 	// book is held while a batch is judged, and while a part of the book is copied for a snapshot. It is not held during
 	// the sync of a batch. Only when a segment ends within a batch is there a sync under it.
-	book   sync.Mutex
+	book   lock
 	ledger *bank.Ledger
 	writer writer // the committer's, but for writer.end, which changes under book only
 	entry  bank.Entry
@@ -91,6 +91,18 @@ type Engine struct {
 	failure  error      // why nothing is done any more
 	closed   bool
 }
+
+// lock is a mutex whose holder may wait for the disk. Who waits for it blocks as on a channel, which testing/synctest can tell
+// from running.
+type lock chan struct{}
+
+func newLock() lock { return make(lock, 1) }
+
+// Lock waits until nobody has the lock, and takes it.
+func (l lock) Lock() { l <- struct{}{} }
+
+// Unlock gives it back.
+func (l lock) Unlock() { <-l }
 
 var _ bank.Engine = (*Engine)(nil)
 var _ bank.Readier = (*Engine)(nil)

@@ -33,7 +33,7 @@ func Open(dir string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
-	e := &Engine{fsys: fsys, options: o, log: o.Logger, lock: lock}
+	e := &Engine{fsys: fsys, options: o, log: o.Logger, lock: lock, book: newLock()}
 	if err := e.open(); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open the journal: %w", err)
