@@ -229,6 +229,21 @@ func (r *Registry) MayUse(principal, clientID string) bool {
 	return true
 }
 
+// Beginnings returns with what the client ids begin of which a user may use every one, in the order of the settings. Whoever is
+// anonymous has none that are his own.
+func (r *Registry) Beginnings(principal string) (all []string) {
+	p := r.known.Load().principals[principal]
+	if p == nil || principal == bank.AnonymousPrincipal {
+		return nil
+	}
+	for _, pattern := range p.ClientIDs {
+		if beginning, open := strings.CutSuffix(pattern, All); open {
+			all = append(all, beginning)
+		}
+	}
+	return all
+}
+
 // silent observes nothing.
 type silent struct{}
 

@@ -189,6 +189,11 @@ func TestN6AClientIDIsOnlyForThoseWhosePatternsNameIt(t *testing.T) {
 			t.Errorf("%s uses %q: %v, want %v", c.principal, c.id, got, c.want)
 		}
 	}
+	for principal, want := range map[string][]string{"ana": {"ana-"}, "any": {""}, "none": nil, bank.AnonymousPrincipal: nil, "gone": nil} {
+		if got := r.Beginnings(principal); !slices.Equal(got, want) {
+			t.Errorf("those of %s begin with %q, want %q", principal, got, want)
+		}
+	}
 }
 
 func TestAReloadTellsWhoLostSomething(t *testing.T) {

@@ -54,6 +54,11 @@ func NewTail(file File, offset, end int64) *Reader {
 // Extend moves the end: the bytes before it will not change any more.
 func (r *Reader) Extend(end int64) { r.size = end }
 
+// Part returns another reader of the same file: from that offset to end.
+func (r *Reader) Part(offset, end int64) *Reader {
+	return &Reader{file: r.file, size: end, atOnce: r.atOnce, offset: offset}
+}
+
 // Size is that of the file, or of what may be read of it.
 func (r *Reader) Size() int64 { return r.size }
 
@@ -71,8 +76,14 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 	if len(r.buf) >= n {
 		return r.buf[:n], nil
 	}
-	want := int(min(max(int64(n), r.atOnce), r.Left()))
-	if cap(r.spare) < want {
+	want := int64(n)
+	if want <= r.atOnce {
+		want = r.atOnce
+	} else {
+		want += r.atOnce // who peeks far does so again a little further on
+	}
+	want = min(want, r.Left())
+	if int64(cap(r.spare)) < want {
 		grown := make([]byte, want)
 		copy(grown, r.buf)
 		r.spare = grown

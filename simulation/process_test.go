@@ -150,6 +150,7 @@ func (everybody) Login(_ context.Context, _ netip.Addr, user string, _ []byte) (
 }
 func (everybody) Certified(*x509.Certificate) (string, bool) { return "", false }
 func (everybody) MayUse(string, string) bool                 { return true }
+func (everybody) Beginnings(string) []string                 { return nil }
 
 // errRead ends a reading of the history.
 var errRead = errors.New("simulation: that is all")

@@ -132,7 +132,7 @@ func (f *follower) enter() error {
 	}
 	f.leave()
 	f.file = file
-	f.reader = &frameReader{disk.NewTail(file, f.at.offset, f.at.offset), f.e.identity.seed(f.at.segment)}
+	f.reader = &frameReader{Reader: disk.NewTail(file, f.at.offset, f.at.offset), seed: f.e.identity.seed(f.at.segment)}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package journal
 import (
 	"fmt"
 
+	"gateway/bank"
 	"gateway/disk"
 )
 
@@ -12,12 +13,13 @@ const smallestFrame = frameHeader + smallestEntry
 // frameReader reads the frames of a segment from one place on.
 type frameReader struct {
 	*disk.Reader
-	seed uint32
+	seed  uint32
+	entry bank.Entry // of who only wants to know whether one can be read
 }
 
 func newFrameReader(file disk.File, seed uint32, offset int64) (*frameReader, error) {
 	r, err := disk.NewReader(file, offset)
-	return &frameReader{r, seed}, err
+	return &frameReader{Reader: r, seed: seed}, err
 }
 
 // frame returns the next frame without taking it, whole and with its checksum holding, and whether it begins a batch; or
@@ -127,22 +129,33 @@ func (s *scan) check(checks []position) []position {
 	return checks
 }
 
-// tail looks through what is behind the last entry: for the last byte that is not zero, and for a later batch, at every
-// offset, because nothing says where one would begin.
+// tail looks through what is behind the last entry: for the last byte that is not zero, and then, up to there, for a later batch,
+// at every offset, because nothing says where one would begin.
 //
 // A frame's first bytes may be zero by chance: those of its checksum and the lowest of its length.
 func (s *scan) tail(r *frameReader) (err error) {
 	const zerosInFront = 7
-	s.used, err = r.Tail(zerosInFront, func() (err error) {
+	from := r.Offset()
+	s.used, err = r.Tail(zerosInFront, func() error { return nil })
+	if err != nil || s.used == from {
+		return err
+	}
+	again := &frameReader{Reader: r.Part(from, min(r.Size(), s.used+zerosBehind)), seed: r.seed}
+	_, err = again.Tail(zerosInFront, func() (err error) {
 		if !s.laterBatch {
-			s.laterBatch, err = r.beginsBatch(s.end.seq + 1)
+			s.laterBatch, err = again.beginsBatch(s.end.seq + 1)
 		}
 		return err
 	})
 	return err
 }
 
-// beginsBatch reports whether there is a whole frame at the reader's place that begins a batch with an entry after seq.
+// zerosBehind is more zeros than any entry ends with.
+const zerosBehind = 4 << 10
+
+// beginsBatch reports whether there is a whole frame at the reader's place that begins a batch with an entry after seq. What is
+// there may have been put there by a client, in a memo or in what it wants back with its reply, to look like a long frame: it is
+// no entry, which shows sooner than that its checksum does not hold.
 func (r *frameReader) beginsBatch(seq uint64) (bool, error) {
 	head, err := r.Peek(smallestFrame)
 	if err != nil || len(head) < smallestFrame {
@@ -154,5 +167,8 @@ func (r *frameReader) beginsBatch(seq uint64) (bool, error) {
 		return false, nil
 	}
 	frame, err := r.Peek(int(size))
-	return int64(len(frame)) == size && intact(frame, r.seed), err
+	if err != nil || int64(len(frame)) < size || bank.ParseEntry(frame[frameHeader:], &r.entry) != nil {
+		return false, err
+	}
+	return intact(frame, r.seed), nil
 }

@@ -4,17 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"gateway/admin"
 	"gateway/bank"
 	"gateway/certs"
 	"gateway/config"
@@ -74,6 +70,7 @@ func (s *server) listen(ctx context.Context, settings config.Config, m *metrics)
 	if err := bound.keep("admin.address", s.adminDoor, err); err != nil {
 		return err
 	}
+	s.adminDoor = newOperators(s.adminDoor)
 	s.admin = adminServer(s, m)
 	return nil
 }
@@ -210,21 +207,6 @@ func (s *server) listenMQTT(ctx context.Context, settings config.Config, m *metr
 	m.gauge("mqtt_replies_waiting", "Replies that wait for MQTT clients, or are not acknowledged.", nil,
 		func() float64 { return float64(broker.Waiting()) })
 	return nil
-}
-
-// adminServer bounds what a client of the operators' HTTP may cost.
-func adminServer(s *server, m *metrics) *http.Server {
-	return &http.Server{
-		Handler: admin.New(admin.Options{
-			Ready: s.ready, Metrics: m.handler(), Logger: s.logger, Version: readBuild().version,
-		}),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug), // strangers' mistakes, most of it
-	}
 }
 
 // addresses names every listener's real address, as the ready line has them; a door without listeners is left out.

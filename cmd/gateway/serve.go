@@ -105,12 +105,18 @@ func exitCode(err error) int {
 		return exitSettings
 	case errors.Is(err, errEngine):
 		return exitBroken
-	case errors.Is(err, os.ErrPermission): // a port or a directory that this user may never have
+	case errors.Is(err, os.ErrPermission), neverDirectory(err): // a port or a directory that this user may never have
 		return exitSettings
 	case errors.Is(err, errListen), errors.Is(err, errDoor):
 		return exitPassing
 	}
 	return exitBroken
+}
+
+// neverDirectory reports whether the settings name a directory where there cannot be one.
+func neverDirectory(err error) bool {
+	var failed *os.PathError
+	return errors.As(err, &failed) && failed.Op == "mkdir" && (errors.Is(failed, syscall.ENOTDIR) || errors.Is(failed, os.ErrNotExist))
 }
 
 // serve opens what the settings name, and serves until ctx ends or a part fails.

@@ -133,6 +133,44 @@ func (r *trial) askUntilHeld() <-chan string {
 	}
 }
 
+// TestTheOperatorsHTTPTakesFewFiles: whoever opens connections to it, and leaves them open, closes his own.
+func TestTheOperatorsHTTPTakesFewFiles(t *testing.T) {
+	r := startTrial(t, bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now), trialSettings())
+	var held []net.Conn
+	for range 5 * adminConnections {
+		conn, err := net.Dial("tcp", r.address["admin"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		_, _ = conn.Read(make([]byte, 1))
+		held = append(held, conn)
+	}
+	var page *http.Response
+	err := io.EOF
+	for deadline := time.Now().Add(patience); err != nil && time.Now().Before(deadline); { // it gives those who just came a moment
+		page, err = http.Get("http://" + r.address["admin"] + "/readyz")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+	if page.StatusCode != http.StatusOK {
+		t.Error(page.Status)
+	}
+	open := 0
+	for _, conn := range held {
+		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			open++
+		}
+	}
+	if open > adminConnections || open == 0 {
+		t.Errorf("%d are open", open)
+	}
+}
+
 func (r *trial) readiness() string { return r.fetch("/readyz") }
 
 // fetch returns the status and the body of a page of the admin's.
@@ -407,6 +445,9 @@ func TestExitCode(t *testing.T) {
 		{fmt.Errorf("%w: %w", errListen, syscall.EADDRNOTAVAIL), exitPassing},
 		{errDoor, exitPassing},
 		{fmt.Errorf("listeners[0]: %w: %w", errSettings, os.ErrNotExist), exitSettings},
+		{fmt.Errorf("open the journal: %w", &os.PathError{Op: "mkdir", Err: syscall.ENOTDIR}), exitSettings},
+		{fmt.Errorf("open the journal: %w", &os.PathError{Op: "mkdir", Err: syscall.ENOENT}), exitSettings},
+		{fmt.Errorf("open the journal: %w", &os.PathError{Op: "mkdir", Err: syscall.ENOSPC}), exitBroken},
 		{errors.New("something else"), exitBroken},
 	} {
 		if got := exitCode(test.err); got != test.want {

@@ -112,7 +112,16 @@ func (t *teller) open() (*client.Client, error) {
 	if t.timeout <= 0 {
 		return nil, errors.New("--timeout must be more than nothing")
 	}
+	if given := t.flags.Lookup("id"); t.id == "" && given != nil && t.names(given) {
+		return nil, errors.New("--id names nothing; leave it out for an id of its own")
+	}
 	return t.door.open()
+}
+
+// names reports whether a flag was given.
+func (t *teller) names(wanted *flag.Flag) (given bool) {
+	t.flags.Visit(func(f *flag.Flag) { given = given || f == wanted })
+	return given
 }
 
 // operation makes the operation of the positional arguments, of which there are as many as the command's args say.

@@ -179,7 +179,7 @@ func TestTellerUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"balance", "balance ana bia", "deposit ana", "transfer ana bia", "status", "balance ana --via pigeon", "balance ana --timeout 0s",
+		"balance", "balance ana bia", "deposit ana 1 --id=", "deposit ana", "transfer ana bia", "status", "balance ana --via pigeon", "balance ana --timeout 0s",
 		"balance ana --address nowhere", "balance ana --user ana", "balance ana --cert " + empty, "balance ana --ca " + empty,
 		"balance ana --via mqtt --password-file " + empty, "balance ana --via mqtt --user ana --password-file " + empty,
 		"balance ana --via mqtt --user ana --password-file /nowhere", "balance ana --memo x", "status x --id y",

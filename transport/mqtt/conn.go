@@ -244,6 +244,8 @@ func (c *conn) countLimit(why reason) {
 		limited(LimitMessage)
 	case why == receiveMaximum:
 		limited(LimitInFlight)
+	case why == quotaExceeded && c.session != nil:
+		limited(LimitUnreleased)
 	case why == keepAliveTimeout && c.session != nil:
 		limited(LimitIdleTimeout)
 	}

@@ -42,6 +42,9 @@ func (h *hook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 	}
 	why := implementationError
 	switch {
+	case errors.Is(err, errGone):
+		c.hangUp() // there is nobody to tell, or another connection of its client has come
+		return err
 	case errors.As(err, &why):
 	case errors.Is(err, errSessions):
 		why = quotaExceeded

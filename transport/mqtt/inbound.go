@@ -2,8 +2,7 @@ package mqtt
 
 // inbound is the receiving half of a session: what came and must not be done twice. Its session's lock guards it.
 type inbound struct {
-	// unreleased has the packet ids of QoS 2 from their PUBLISH to their PUBREL. The protocol bounds it: there are 65,535
-	// ids.
+	// unreleased has the packet ids of QoS 2 from their PUBLISH to their PUBREL: at most maxUnreleased, or Options.InFlight.
 	unreleased map[uint16]unreleased
 	// answers are the QoS 1 operations that a client may deliver again, oldest first, at most limit.
 	answers []remembered

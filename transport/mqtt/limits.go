@@ -33,6 +33,9 @@ const (
 	// maxRemembered is the most answered QoS 1 operations of an MQTT 3 session that are remembered for a redelivery. The
 	// oldest is forgotten; MQTT 5 needs no more than InFlight, which its Receive Maximum guarantees.
 	maxRemembered = 1024
+	// maxUnreleased is the most QoS 2 packet ids of a session that are in use, where Options.InFlight is not more: whoever goes on
+	// without a PUBREL is disconnected.
+	maxUnreleased = 1024
 	// keptAnswers is how many of them are answered again, besides being acknowledged again.
 	keptAnswers = 32
 	// maxWindow is the most QoS 1 replies on their way to one client, whatever Receive Maximum it grants. More wait.
@@ -83,7 +86,7 @@ const (
 	// DefaultWaiting is the most replies of one session that are owed, waiting or not acknowledged, besides InFlight. One
 	// more operation is overloaded.
 	DefaultWaiting = 4096
-	// DefaultWaitingAll is the same for all sessions together.
+	// DefaultWaitingAll is the same for all sessions together. A principal has the part of it that it may have of all sessions.
 	DefaultWaitingAll = 1 << 18
 )
 
@@ -100,7 +103,9 @@ const (
 	LimitResponseTopic = "response_topic"         // a response topic has too many bytes or levels
 	LimitSessions      = "sessions"               // there are as many as there may be
 	LimitPerPrincipal  = "sessions_per_principal" // the principal has as many as it may
+	LimitUnreleased    = "unreleased"             // a session has as many QoS 2 packet ids in use as it may
 	LimitWaiting       = "waiting_replies"        // as many replies as may wait for a session
+	LimitWaitingOwn    = "waiting_replies_user"   // as many as may wait for one principal's sessions
 	LimitWaitingAll    = "waiting_replies_total"  // as many as may wait for all
 )
 
@@ -108,7 +113,7 @@ const (
 func Limits() []string {
 	return []string{
 		LimitInFlight, LimitMessage, LimitIdleTimeout, LimitWriteTimeout, LimitFilters, LimitFilterSize, LimitSubscriptions,
-		LimitCorrelation, LimitResponseTopic, LimitSessions, LimitPerPrincipal, LimitWaiting, LimitWaitingAll,
+		LimitCorrelation, LimitResponseTopic, LimitSessions, LimitPerPrincipal, LimitUnreleased, LimitWaiting, LimitWaitingOwn, LimitWaitingAll,
 	}
 }
 

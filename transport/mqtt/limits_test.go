@@ -292,3 +292,58 @@ func TestTheLastAnswersAreGivenAgain(t *testing.T) {
 		t.Errorf("%d entries", h.entries())
 	}
 }
+
+// Who reads nothing, in as many sessions as it may have, fills its own part of what may wait, and nobody else's. The bounds are the
+// defaults, divided by 64.
+func TestOneUsersUnreadRepliesHoldNoOther(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) {
+		o.Access = newVillage()
+		o.Sessions, o.Waiting, o.InFlight, o.WaitingAll = 1024, 64, 4, 4096
+	})
+	for s := range 1024 / 10 {
+		hello := keeps(4, fmt.Sprint("ana-", s))
+		hello.user = "ana"
+		p := listening(t, h.address, hello)
+		for n := range 64 + 4 {
+			p.publish(note{qos: 1, id: uint16(n + 1), payload: `{"op":"balance","account":"1"}`})
+		}
+		p.settle()
+		p.conn.Close()
+		h.server.AwaitDetached(p.id)
+	}
+	if n := h.server.Waiting(); n != 4096/1024*(1024/10) {
+		t.Errorf("%d replies wait", n)
+	}
+	bia := listening(t, h.address, hello{id: "bia", user: "bia"})
+	bia.publish(note{qos: 1, id: 1, payload: deposit("2", 1)})
+	bia.ack(tPuback, 1, 0)
+	if a, _ := bia.reply(1); a.Code != "ok" {
+		t.Errorf("bia is answered %+v", a)
+	}
+}
+
+// A session that could not be kept, and whose end cannot be kept either, is remembered for its client id. Of such there are no more
+// than sessions.
+func TestRefusedSessionsAreBounded(t *testing.T) {
+	const most = 10
+	h := keep(t, func(o *mqtt.Options) { o.Sessions = most })
+	h.shelf.set(func() { h.shelf.full = true })
+	left := 0
+	for n := range 5 * most {
+		id := fmt.Sprint("c", n)
+		p := call(t, h.address)
+		if ack := p.greet(keeps(5, id)); ack.reason != 0x88 {
+			t.Fatalf("CONNECT %d: 0x%02x", n, ack.reason)
+		}
+		p.conn.Close()
+		left += h.server.Unended(id)
+	}
+	if left != most {
+		t.Errorf("%d are remembered", left)
+	}
+	h.shelf.set(func() { h.shelf.full = false })
+	h.server.Checkpoint()
+	if _, ack := enter(t, h.address, keeps(5, "c")); ack.reason != 0 {
+		t.Errorf("with space again: 0x%02x", ack.reason)
+	}
+}

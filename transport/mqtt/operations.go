@@ -26,8 +26,10 @@ func (c *conn) publish(p *packet) error {
 	if m.qos == 1 {
 		x.mark = markOf(m.payload)
 	}
-	if m.qos > 0 && c.level == 5 && !c.session.admit(x, m.dup == 1, c.server.options.InFlight) {
-		return receiveMaximum // [MQTT-3.3.4-7] allows it
+	if m.qos > 0 {
+		if err := c.session.admit(c, x, m.dup == 1); err != nil {
+			return err
+		}
 	}
 	if !c.hold() {
 		return errGone

@@ -21,6 +21,8 @@ type Access interface {
 	Certified(certificate *x509.Certificate) (principal string, ok bool)
 	// MayUse reports whether the principal may use the client id.
 	MayUse(principal, clientID string) bool
+	// Beginnings returns what client ids may begin with of which the principal may use every one.
+	Beginnings(principal string) []string
 }
 
 var (
@@ -38,6 +40,7 @@ func (strangers) Login(context.Context, netip.Addr, string, []byte) (string, err
 }
 func (strangers) Certified(*x509.Certificate) (string, bool) { return "", false }
 func (strangers) MayUse(principal, _ string) bool            { return principal == bank.AnonymousPrincipal }
+func (strangers) Beginnings(string) []string                 { return nil }
 
 // admit finds out who c's client is and decides under which client id it goes. From then on Revoke finds it.
 func (s *Server) admit(c *conn, cl *mochi.Client, pk *packets.Packet) error {
@@ -90,7 +93,7 @@ func (s *Server) identify(c *conn, pk *packets.Packet) (string, error) {
 }
 
 // chooseID reports whether the principal may use the client id. One that mochi has assigned, which is any, becomes one that
-// begins with the principal's name when it has to.
+// begins as the principal's have to.
 func (s *Server) chooseID(cl *mochi.Client, principal string) bool {
 	if s.options.Access.MayUse(principal, cl.ID) {
 		return true
@@ -98,12 +101,13 @@ func (s *Server) chooseID(cl *mochi.Client, principal string) bool {
 	if cl.Properties.Props.AssignedClientID == "" {
 		return false
 	}
-	own := principal + "-" + cl.ID
-	if !validClientID(own) || !s.options.Access.MayUse(principal, own) {
-		return false
+	for _, beginning := range s.options.Access.Beginnings(principal) {
+		if own := beginning + cl.ID; validClientID(own) && s.options.Access.MayUse(principal, own) {
+			cl.ID, cl.Properties.Props.AssignedClientID = own, own
+			return true
+		}
 	}
-	cl.ID, cl.Properties.Props.AssignedClientID = own, own
-	return true
+	return false
 }
 
 // enroll notes who c's client is, unless rights were revoked since it was asked: then it must be asked again.
@@ -121,16 +125,12 @@ func (s *Server) enroll(c *conn, principal string, revocations uint64) bool {
 // Access must know of the change already. What was accepted from them is done, and their sessions are kept: whoever may
 // still come back finds its replies. Any goroutine may call it.
 func (s *Server) Revoke(lost func(principal string) bool) {
-	var ended []*conn
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.revocations.Add(1)
-	for c := range s.conns {
+	for c := range s.conns { // while there is one, nobody has waited for running to its end
 		if c.principal != "" && lost(c.principal) {
-			ended = append(ended, c)
+			s.running.Go(func() { c.disconnect(administrative) }) // which may wait for a peer that does not read
 		}
-	}
-	s.mu.Unlock()
-	for _, c := range ended {
-		s.running.Go(func() { c.disconnect(administrative) }) // which may wait for a peer that does not read
 	}
 }

@@ -62,6 +62,8 @@ func reachings() []reaching {
 			publishes(one(property(0x08, own+strings.Repeat("/x", 14))))},
 		{mqtt.LimitWaiting, mqtt.Options{}, after(waits, publishes(two[:1]...)), after(waits, publishes(two...))},
 		{mqtt.LimitWaitingAll, mqtt.Options{}, after(waitsInAll, publishes(two[:1]...)), after(waitsInAll, publishes(two...))},
+		{mqtt.LimitWaitingOwn, mqtt.Options{Access: newVillage()}, waitsForAna("ana-1", false), waitsForAna("ana-2", true)},
+		{mqtt.LimitUnreleased, mqtt.Options{InFlight: 2}, keepsIDs(1024, false), keepsIDs(1025, true)},
 		{mqtt.LimitSessions, mqtt.Options{Sessions: 2}, greets(0, "a", "b"), greets(0x97, "c")},
 		{mqtt.LimitPerPrincipal, mqtt.Options{Sessions: 20, PerPrincipal: 2, Access: newVillage()}, greets(0, "ana-1", "ana-2"),
 			greets(0x97, "ana-3")},
@@ -69,6 +71,37 @@ func reachings() []reaching {
 		{mqtt.LimitInFlight, mqtt.Options{InFlight: 2}, opens(2, 0), opens(3, 0x93)},
 		{mqtt.LimitIdleTimeout, mqtt.Options{IdleTimeout: time.Second}, publishes(one(nil)), silence},
 		{mqtt.LimitWriteTimeout, mqtt.Options{WriteTimeout: 300 * time.Millisecond}, publishes(one(nil)), clogs},
+	}
+}
+
+// waitsForAna publishes an operation as ana, for whom one reply may wait, and does not acknowledge the reply.
+func waitsForAna(id string, refused bool) func(*house) {
+	return func(h *house) {
+		h.server.Limits(20, 1, 10)
+		p := listening(h.t, h.address, hello{id: id, user: "ana"})
+		p.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+		if k := p.expect(tPuback); (k.reason == 0x97) != refused {
+			h.t.Errorf("PUBACK 0x%02x", k.reason)
+		}
+	}
+}
+
+// keepsIDs publishes so many operations at QoS 2 and releases none of them.
+func keepsIDs(count int, ended bool) func(*house) {
+	return func(h *house) {
+		p, _ := enter(h.t, h.address, hello{id: "c", level: 4})
+		for id := 1; id <= count; id++ {
+			p.publish(note{qos: 2, id: uint16(id), payload: `x`})
+			if ended && id == count {
+				p.gone(0)
+				return
+			}
+			p.expect(tPubrec)
+		}
+		p.publish(note{qos: 2, id: 1, dup: 1, payload: `x`}) // one of them again
+		p.expect(tPubrec)
+		p.pubrel(1)
+		p.expect(tPubcomp)
 	}
 }
 

@@ -147,7 +147,7 @@ func FuzzRecovery(f *testing.F) {
 // restoredSessions returns what r makes.
 func restoredSessions(r *Recovery) map[string]*session {
 	server := &Server{options: Options{RepliesTopic: "bank/replies/{client_id}"}}
-	server.sessions = registry{now: time.Now, sessions: make(map[string]*session), owned: make(map[string]int)}
+	server.sessions = registry{now: time.Now, sessions: make(map[string]*session), owners: make(map[string]*owner)}
 	server.sessions.keeper = &keeper{server: server, store: nowhere{}}
 	r.restore(server)
 	return server.sessions.sessions

@@ -197,13 +197,13 @@ func (r *Recovery) restore(server *Server) {
 			registry.forgetLocked(s, func(error) {})
 			continue
 		}
+		registry.addLocked(s)
 		s.mu.Lock()
 		s.restoreLocked(from, now, max(maxRemembered, server.options.InFlight))
 		if from.link.connected {
 			registry.append(s.appendLinkLocked(nil), nil)
 		}
 		s.mu.Unlock()
-		registry.addLocked(s)
 	}
 	r.sessions = nil
 }
@@ -247,6 +247,7 @@ func (s *session) restoreLocked(from *restored, now time.Time, remember int) {
 			x.sent, s.link.sent = s.clock, max(s.link.sent, number)
 		}
 		s.registry.waiting.Add(1)
+		s.owner.waiting.Add(1)
 		s.outbound.reserved++
 		x.heard, x.grant, x.reserved, x.waits = true, 1, true, true
 		s.outbound.queue.push(x)

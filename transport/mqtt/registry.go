@@ -21,7 +21,7 @@ var (
 // limits are those of [Options] and limits.go, which tests make smaller.
 type limits struct {
 	sessions int
-	// perPrincipal bounds the sessions of one; 0 leaves it to fullLocked.
+	// perPrincipal bounds the sessions of one; 0 leaves it to sessionsOf.
 	perPrincipal int
 	waiting      int // replies of one session
 	waitingAll   int64
@@ -38,11 +38,17 @@ type registry struct {
 
 	mu          sync.Mutex // guards all below; taken before a session's lock
 	sessions    map[string]*session
-	owned       map[string]int   // how many each principal has
+	owners      map[string]*owner
 	claimants   map[string]*conn // the last of each client id that waits for another to give its session up
 	incarnation uint64           // of the session that was kept last
 	// unended has, by client id, the incarnations of sessions whose end is not on stable storage: a restart would find them.
 	unended map[string][]uint64
+}
+
+// owner is a principal that has sessions. What it has of the waiting replies is counted without a lock.
+type owner struct {
+	sessions int
+	waiting  atomic.Int64
 }
 
 // claim is what a CONNECT asks for.
@@ -147,7 +153,7 @@ func (r *registry) take(c *conn, want claim, waited bool) (taken, error) {
 		}
 	}
 	if !got.present {
-		if len(unended) >= maxUnended {
+		if len(unended) >= maxUnended || c.expiry > 0 && len(r.unended) >= r.limits.sessions {
 			return taken{}, errStore
 		}
 		for _, incarnation := range unended {
@@ -198,26 +204,40 @@ func (r *registry) makeLocked(want claim, persists bool) (*session, error) {
 
 func (r *registry) addLocked(s *session) {
 	r.sessions[s.id] = s
-	r.owned[s.principal]++
+	if s.owner = r.owners[s.principal]; s.owner == nil {
+		s.owner = new(owner)
+		r.owners[s.principal] = s.owner
+	}
+	s.owner.sessions++
 }
 
 // fullLocked returns the limit that leaves no room for one more session of a principal, or "".
 func (r *registry) fullLocked(principal string) string {
-	most := r.limits.perPrincipal
-	switch {
-	case most > 0:
-	case principal == bank.AnonymousPrincipal:
-		most = r.limits.sessions
-	default:
-		most = max(1, r.limits.sessions/ownShare)
-	}
+	owner := r.owners[principal]
 	switch {
 	case len(r.sessions) >= r.limits.sessions:
 		return LimitSessions
-	case r.owned[principal] >= most:
+	case owner != nil && owner.sessions >= r.limits.sessionsOf(principal):
 		return LimitPerPrincipal
 	}
 	return ""
+}
+
+// sessionsOf returns how many sessions a principal may have.
+func (l *limits) sessionsOf(principal string) int {
+	switch {
+	case l.perPrincipal > 0:
+		return min(l.perPrincipal, l.sessions)
+	case principal == bank.AnonymousPrincipal:
+		return l.sessions
+	}
+	return max(1, l.sessions/ownShare)
+}
+
+// waitingOf returns how many replies may wait for a principal: the part of all that it may have of the sessions, and no less than
+// for one of them.
+func (l *limits) waitingOf(principal string) int64 {
+	return max(l.waitingAll*int64(l.sessionsOf(principal))/int64(l.sessions), int64(l.waiting))
 }
 
 func (s *session) connection() *conn {
@@ -269,8 +289,8 @@ func (r *registry) expiredLocked(s *session) bool {
 func (r *registry) forgetLocked(s *session, durable func(error)) (records int) {
 	if r.sessions[s.id] == s {
 		delete(r.sessions, s.id)
-		if r.owned[s.principal]--; r.owned[s.principal] == 0 {
-			delete(r.owned, s.principal)
+		if s.owner.sessions--; s.owner.sessions == 0 {
+			delete(r.owners, s.principal)
 		}
 	}
 	s.mu.Lock()
@@ -340,16 +360,25 @@ func (r *registry) count() int {
 	return len(r.sessions)
 }
 
-// reserve counts one more owed reply, or returns false.
-func (r *registry) reserve() bool {
-	if r.waiting.Add(1) > r.limits.waitingAll {
-		r.waiting.Add(-1)
-		return false
+// reserve counts one more owed reply to a session, or returns the limit that leaves no room.
+func (r *registry) reserve(s *session) (limit string) {
+	switch {
+	case r.waiting.Add(1) > r.limits.waitingAll:
+		limit = LimitWaitingAll
+	case s.owner.waiting.Add(1) <= r.limits.waitingOf(s.principal):
+		return ""
+	default:
+		s.owner.waiting.Add(-1)
+		limit = LimitWaitingOwn
 	}
-	return true
+	r.waiting.Add(-1)
+	return limit
 }
 
-func (r *registry) release() { r.waiting.Add(-1) }
+func (r *registry) release(s *session) {
+	r.waiting.Add(-1)
+	s.owner.waiting.Add(-1)
+}
 
 func (r *registry) observe(reply *bank.Reply, began time.Time) {
 	r.observer.Operation(reply.Kind, reply.Code, time.Since(began))

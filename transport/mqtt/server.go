@@ -128,7 +128,7 @@ func New(bank Bank, options Options) (*Server, error) {
 			sessions: options.Sessions, perPrincipal: options.PerPrincipal, waiting: options.Waiting + options.InFlight, waitingAll: int64(options.WaitingAll),
 			drain: maxDrain,
 		},
-		observer: options.Observer, now: time.Now, sessions: make(map[string]*session), owned: make(map[string]int),
+		observer: options.Observer, now: time.Now, sessions: make(map[string]*session), owners: make(map[string]*owner),
 		claimants: make(map[string]*conn), unended: make(map[string][]uint64),
 	}
 	if options.Keeping != nil {

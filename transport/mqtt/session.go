@@ -17,6 +17,7 @@ type session struct {
 	principal   string
 	own         string // its replies topic
 	registry    *registry
+	owner       *owner // the principal's; set when the registry has the session
 	incarnation uint64 // what it is called in the store; 0: it is not kept there
 
 	mu            sync.Mutex // guards all below
@@ -44,19 +45,25 @@ type answer struct {
 	atOnce *exchange // its reply goes out at QoS 0 with it
 }
 
-// admit counts a PUBLISH of QoS 1 or 2 against the connection's Receive Maximum. It returns false when the client sent
-// more than it may. Redeliveries are not counted: they were.
-func (s *session) admit(x *exchange, dup bool, limit int) bool {
+// admit counts a PUBLISH of QoS 1 or 2 against what the client may send: packet ids of QoS 2 that it does not release, and the
+// connection's Receive Maximum, which is told in MQTT 5 only. Its error says of which there are too many. Redeliveries are not
+// counted: they were.
+func (s *session) admit(c *conn, x *exchange, dup bool) error {
+	limit := c.server.options.InFlight
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.knownLocked(x, dup) {
-		return true
-	}
-	if s.inbound.unacknowledged >= limit {
-		return false
+	switch {
+	case s.knownLocked(x, dup):
+		return nil
+	case x.qos == 2 && len(s.inbound.unreleased) >= max(maxUnreleased, limit):
+		return quotaExceeded
+	case c.level < 5:
+		return nil
+	case s.inbound.unacknowledged >= limit:
+		return receiveMaximum // [MQTT-3.3.4-7] allows it
 	}
 	s.inbound.unacknowledged++
-	return true
+	return nil
 }
 
 // knownLocked reports whether x was here before.
@@ -305,8 +312,8 @@ func (s *session) reserveLocked(x *exchange) bool {
 		s.registry.observer.Limited(LimitWaiting)
 		return false
 	}
-	if !s.registry.reserve() {
-		s.registry.observer.Limited(LimitWaitingAll)
+	if limit := s.registry.reserve(s); limit != "" {
+		s.registry.observer.Limited(limit)
 		return false
 	}
 	s.outbound.reserved++
@@ -318,7 +325,7 @@ func (s *session) releaseLocked(x *exchange) {
 	if x.reserved {
 		x.reserved = false
 		s.outbound.reserved--
-		s.registry.release()
+		s.registry.release(s)
 	}
 }
 

@@ -1,6 +1,7 @@
 package mqtt_test
 
 import (
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -114,4 +115,26 @@ func TestAListenerThatFailsEndsServe(t *testing.T) {
 		t.Error("no error")
 	}
 	h.stop = func() error { return nil }
+}
+
+// Rights are revoked while the server stops: the race detector sees who counts on what.
+func TestRightsAreRevokedWhileItStops(t *testing.T) {
+	for range 60 {
+		h := build(t, nil)
+		for n := range 4 {
+			enter(t, h.address, hello{id: fmt.Sprint("c", n), level: 4})
+		}
+		stopped := h.stopping()
+		for over := false; !over; {
+			select {
+			case err := <-stopped:
+				over = true
+				if err != nil {
+					t.Error(err)
+				}
+			default:
+				h.server.Revoke(func(string) bool { return true })
+			}
+		}
+	}
 }

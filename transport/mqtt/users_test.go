@@ -58,6 +58,11 @@ func (v *village) MayUse(principal, id string) bool {
 	return shared || principal == "anonymous" || principal == v.holder || id == principal || strings.HasPrefix(id, principal+"-")
 }
 
+// Beginnings skips the one that nobody may use as long as that.
+func (v *village) Beginnings(principal string) []string {
+	return []string{strings.Repeat("x", 60), "no-", principal + "-"}
+}
+
 // set changes the village.
 func (v *village) set(change func()) {
 	v.mu.Lock()

@@ -33,7 +33,7 @@ type door struct {
 func newDoor(s *Server, l Listener) *door {
 	d := &door{
 		Server: s, listener: l, ack: l.Codec.Ack(), limit: min(s.options.Message, l.Codec.MaxMessage()),
-		readers: readers{guests: make(map[*guest]struct{})},
+		readers: readers{guests: make(map[*guest]struct{}), revoked: 1},
 	}
 	d.visits.New = func() any { return newVisit(d.limit) }
 	d.outboxes.New = func() any { b := make([]byte, 0, sessionBytes); return &b }

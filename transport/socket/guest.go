@@ -21,6 +21,7 @@ type guest struct {
 	peer      netip.AddrPort
 	place     *gate.Place
 	principal string      // "": nobody
+	asked     uint64      // how many revocations there had been when it was asked who a certificate is; 0: it was not
 	revoked   atomic.Bool // nothing more is to be read
 }
 
@@ -81,8 +82,12 @@ func (d *door) secure(ctx context.Context, g *guest) bool {
 		return false
 	}
 	if shown := conn.Certificate(); g.principal == "" && shown != nil && d.listener.Certified != nil {
-		if principal, ok := d.listener.Certified(shown); ok {
-			g.principal = principal
+		for g.asked != d.readers.revocations() { // or what it was told may be of before one
+			g.asked = d.readers.revocations()
+			principal, known := d.listener.Certified(shown)
+			if g.principal = ""; known {
+				g.principal = principal
+			}
 		}
 	}
 	return true
@@ -99,17 +104,27 @@ func (d *door) reject(peer netip.AddrPort, reason string) {
 type readers struct {
 	mu      sync.Mutex // guards all below
 	guests  map[*guest]struct{}
+	revoked uint64 // how often revoke was called, and once more
 	stopped bool
 }
 
-// add reports whether g may read; from then on stop and revoke end its reading.
+// add reports whether g may read; from then on stop and revoke end its reading. It may not when rights were revoked since its
+// certificate was asked about, a moment ago: it may have lost them, and who has not may come again.
 func (r *readers) add(g *guest) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.stopped {
-		r.guests[g] = struct{}{}
+	if r.stopped || g.asked > 0 && g.asked != r.revoked {
+		return false
 	}
-	return !r.stopped
+	r.guests[g] = struct{}{}
+	return true
+}
+
+// revocations returns a number that the next call of revoke changes. It is not zero.
+func (r *readers) revocations() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.revoked
 }
 
 // remove makes g's read deadline its own again.
@@ -137,6 +152,7 @@ func (r *readers) stop() {
 func (r *readers) revoke(gone func(principal string) bool) {
 	named := make(map[string]bool)
 	r.mu.Lock()
+	r.revoked++
 	for g := range r.guests {
 		named[g.principal] = false
 	}

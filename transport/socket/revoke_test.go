@@ -1,6 +1,7 @@
 package socket_test
 
 import (
+	"crypto/x509"
 	"strings"
 	"testing"
 
@@ -73,4 +74,27 @@ func TestRevokeLeavesOthersAlone(t *testing.T) {
 	unknown.expect(`{"status":false,"msg":"unauthorized`)
 	known.Close()
 	unknown.Close()
+}
+
+// TestARevocationBetweenTheHandshakeAndTheAck finds a guest that has no name yet: it is asked again who it is.
+func TestARevocationBetweenTheHandshakeAndTheAck(t *testing.T) {
+	for _, sessions := range []bool{false, true} {
+		v := newVault(t, true)
+		var s *served
+		times := 0
+		s = start(t, setup{session: sessions, nobody: true, tls: v.identity.Config(), certified: func(*x509.Certificate) (string, bool) {
+			if times++; times > 1 {
+				return "", false // the certificate of ana is another now
+			}
+			s.server.Revoke(func(principal string) bool { return principal == "ana" })
+			return "ana", true
+		}})
+		p := v.dial(s.address, v.clients.Issue(t, func(c *x509.Certificate) { c.DNSNames = []string{"old.example"} }))
+		p.send(deposit)
+		p.expect("true\n" + `{"status":false,"msg":"unauthorized`)
+		p.Close()
+		if times != 2 {
+			t.Errorf("asked %d times", times)
+		}
+	}
 }
