@@ -305,6 +305,38 @@ func TestCloseEndsACheckpoint(t *testing.T) {
 	}
 }
 
+// TestAStartGoesOnOnlyWithWhatIsStillThere: after a failed sync the system may show what the disk does not have, once. A start that
+// has told it, and finds something else when it writes it anew, fails; the next one tells what there is.
+func TestAStartGoesOnOnlyWithWhatIsStillThere(t *testing.T) {
+	d := disktest.New(1)
+	log := open(t, d)
+	if err := await(log, "first"); err != nil {
+		t.Fatal(err)
+	}
+	names, err := d.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := names[slices.IndexFunc(names, func(name string) bool { return strings.HasSuffix(name, ".log") })]
+	was := len(strings.TrimRight(string(d.Bytes(name)), "\x00"))
+	log.Append([]byte("second"), nil)
+	awaitRefusal(t, log)
+	closed := d
+	d = d.Fork(1)
+	closed.Kill()
+	log.Close() // which has nothing to write on
+	forgetful := &disktest.Forgetful{FS: d, Name: name, From: int64(was)}
+	if log, err := statelog.Open(forgetful, owner, statelog.Options{}, ignore); err == nil {
+		log.Close()
+		t.Error("it goes on")
+	} else if !strings.Contains(err.Error(), "start again") {
+		t.Error(err)
+	}
+	if got := contents(t, d); !slices.Equal(got, []string{"first"}) {
+		t.Errorf("the next start tells %q", got)
+	}
+}
+
 // TestAnotherOwner is refused, and so is an error of replay's.
 func TestAnotherOwner(t *testing.T) {
 	fsys := disktest.New(1)

@@ -2,6 +2,7 @@ package statelog
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -181,6 +182,9 @@ func (l *Log) repair(s *survey, last *scan) error {
 		if err != nil {
 			return fmt.Errorf("make %s durable again: %w", last.name, err)
 		}
+		if err := l.reread(last); err != nil {
+			return err
+		}
 		capacity = last.end.offset + frameHeader // the mark's
 	}
 	file, err := l.fsys.Edit(last.name)
@@ -190,6 +194,22 @@ func (l *Log) repair(s *survey, last *scan) error {
 	l.writer.use(file, last.header, last.end, capacity)
 	if !clean {
 		return l.writer.mark()
+	}
+	return nil
+}
+
+// errOther says that a file has been read twice, and was not the same.
+var errOther = errors.New("statelog: the disk shows other bytes than a moment ago; start again")
+
+// reread makes sure that what was written anew is what was read: after a failed sync the system may forget, between the two, bytes
+// that the disk never had, and that would count as durable from now on.
+func (l *Log) reread(last *scan) error {
+	again, err := scanFile(l.fsys, last.name, last.header, func([]byte) error { return nil })
+	if err != nil {
+		return err
+	}
+	if again.end != last.end {
+		return fmt.Errorf("%w: %s", errOther, last.name)
 	}
 	return nil
 }

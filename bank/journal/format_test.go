@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"gateway/bank"
 	"gateway/disk/disktest"
 )
 
@@ -128,7 +129,9 @@ func TestALaterBatchIsToldFromWhatLooksLikeOne(t *testing.T) {
 	seed := header.seed(1)
 	const size = 64 * smallestFrame
 	canonical := func(seq uint64) []byte {
-		return append(binary.AppendUvarint([]byte{1}, seq), bytes.Repeat([]byte{0xaa}, smallestEntry)...)
+		e := bank.Entry{Seq: seq, Time: time.Unix(1, 0), Kind: bank.KindOpen, Principal: "p", Account: "z"}
+		e.Origin.Door = bank.DoorSocket
+		return e.AppendCanonical(nil)
 	}
 	bad := []byte{0xff, 0xee, 0xdd}
 	for name, c := range map[string]struct {

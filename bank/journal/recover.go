@@ -175,7 +175,7 @@ func (e *Engine) repair(s *survey) (disk.File, int64, error) {
 	}
 	last := s.segments[len(s.segments)-1]
 	if !s.clean() {
-		if err := e.rewrite(last); err != nil {
+		if err := e.rewrite(s, last); err != nil {
 			return nil, 0, fmt.Errorf("make the tail durable again: %w", err)
 		}
 	}
@@ -207,13 +207,54 @@ func (s *survey) clean() bool {
 	return s.mark != nil && s.mark.position == s.end && s.torn.Bytes == 0 && last.used == last.end.offset
 }
 
-// rewrite makes a segment durable again, without what is behind its end.
-func (e *Engine) rewrite(seg *segment) error {
-	inPlace, err := disk.Renew(e.fsys, seg.name, seg.scan.end.offset)
+// rewrite makes the last segment durable again, without what is behind its end.
+func (e *Engine) rewrite(s *survey, last *segment) error {
+	inPlace, err := disk.Renew(e.fsys, last.name, s.end.offset)
 	if inPlace {
-		e.log.Warn("there is no space to write the tail into new blocks", "file", seg.name)
+		e.log.Warn("there is no space to write the tail into new blocks", "file", last.name)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return e.reread(s, last)
+}
+
+// errOther says that a file has been read twice, and was not the same.
+var errOther = errors.New("journal: the disk shows other bytes than a moment ago; start again")
+
+// reread makes sure that what was written anew is what was read: after a failed sync the system may forget, between the two, bytes
+// that the disk never had. Nobody was told of them, but from now on they would count as durable.
+func (e *Engine) reread(s *survey, last *segment) error {
+	file, err := e.fsys.Open(last.name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	at := position{segment: last.number, offset: sector, seq: last.first - 1, hash: last.before}
+	if s.mark != nil && s.mark.position.segment == last.number {
+		at = s.mark.position // up to which it was durable before
+	}
+	r, err := newFrameReader(file, last.seed(last.number), at.offset)
+	if err != nil {
+		return err
+	}
+	for at.offset < s.end.offset {
+		frame, _, reason, err := r.frame()
+		if err != nil {
+			return err
+		}
+		if reason != "" || !follows(frame, &at.hash, at.seq) {
+			break
+		}
+		at.seq++
+		at.hash = hashOf(frame, &at.hash)
+		at.offset += int64(len(frame))
+		r.Take(len(frame))
+	}
+	if at != s.end {
+		return fmt.Errorf("%w: %s", errOther, last.name)
+	}
+	return nil
 }
 
 // openLast opens the segment to write on in, and makes room in it unless space is short.

@@ -129,7 +129,8 @@ func TestALargeSegmentThatCannotBeReadIsTold(t *testing.T) {
 	d.Put(firstSegment, large)
 	mustNeedEveryLook(t, d)
 	later := bank.Entry{Seq: 3, Time: time.Unix(1, 0), Kind: bank.KindOpen, Account: "z"}
-	later.Origin.Delivery = strings.Repeat("d", 3<<20)
+	later.Origin.Door = bank.DoorSocket
+	later.Postings = slices.Repeat([]bank.Posting{{Account: "y", Amount: 1}}, 1<<20)
 	for what, damaged := range map[string][]byte{
 		"an entry that is none": append(journal.Forge(1, opening(1, 0), opening(2, 3<<20)), make([]byte, 2<<20)...),
 		"a later batch":         append(append(journal.Forge(1, opening(1, 0)), "bad"...), journal.Batch(whole, 1, &later)...),
