@@ -49,6 +49,8 @@ const (
 	maxUnended = 16
 	// sweepEvery is how often expired sessions are thrown away.
 	sweepEvery = time.Minute
+	// sweepAgain is how long that is not done again for a CONNECT that finds no room: it takes as long as there are sessions.
+	sweepAgain = time.Second
 	// recordEvery is how often acknowledgements of replies are recorded. After a crash those since then come again.
 	recordEvery = 20 * time.Millisecond
 	// checkEvery is how often it is looked whether a checkpoint of the sessions is due.

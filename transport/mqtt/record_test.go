@@ -245,3 +245,31 @@ func (nowhere) Checkpoint(write func(func([]byte) error) error) error {
 	return write(func([]byte) error { return nil })
 }
 func (nowhere) Size() int64 { return 0 }
+
+// Whoever asks for a session again and again where there is no room has the expired ones looked for once a second.
+func TestAFullRegistryIsSweptOnceASecond(t *testing.T) {
+	now := time.Unix(1000, 0)
+	r := &registry{
+		limits: limits{sessions: 1}, observer: silent{}, now: func() time.Time { return now },
+		sessions: make(map[string]*session), owners: make(map[string]*owner),
+	}
+	ask := func(id string) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		s, err := r.makeLocked(claim{id: id, principal: "anonymous"}, true)
+		if err == nil {
+			s.link.expires = now // it has expired
+		}
+		return err
+	}
+	for _, step := range []struct {
+		later time.Duration
+		id    string
+		want  error
+	}{{0, "a", nil}, {0, "b", nil}, {sweepAgain - 1, "c", errSessions}, {1, "c", nil}} {
+		now = now.Add(step.later)
+		if err := ask(step.id); err != step.want {
+			t.Errorf("%s: %v, want %v", step.id, err, step.want)
+		}
+	}
+}

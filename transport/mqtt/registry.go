@@ -41,6 +41,7 @@ type registry struct {
 	owners      map[string]*owner
 	claimants   map[string]*conn // the last of each client id that waits for another to give its session up
 	incarnation uint64           // of the session that was kept last
+	swept       time.Time        // when expired sessions were thrown away last
 	// unended has, by client id, the incarnations of sessions whose end is not on stable storage: a restart would find them.
 	unended map[string][]uint64
 }
@@ -186,7 +187,7 @@ func (r *registry) take(c *conn, want claim, waited bool) (taken, error) {
 
 // makeLocked makes a new session, if there may be one more.
 func (r *registry) makeLocked(want claim, persists bool) (*session, error) {
-	if r.fullLocked(want.principal) != "" {
+	if r.fullLocked(want.principal) != "" && r.now().Sub(r.swept) >= sweepAgain {
 		r.sweepLocked()
 	}
 	if limit := r.fullLocked(want.principal); limit != "" {
@@ -347,6 +348,7 @@ func (r *registry) sweep() {
 }
 
 func (r *registry) sweepLocked() {
+	r.swept = r.now()
 	for _, s := range r.sessions {
 		if s.connection() == nil && r.expiredLocked(s) {
 			r.forgetLocked(s, func(error) {}) // until that is durable, a power cut may make it one that was connected
