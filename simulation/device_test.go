@@ -155,7 +155,9 @@ func (d *device) lose() {
 	}
 	d.link.left = true
 	d.doubt = d.stage == greeting // did the gateway take it?
-	d.fresh = d.fresh || d.brief && d.doubt
+	// What the gateway may have answered to a CONNECT that was the session's last, or came when it may have expired, is that there is a
+	// new one; the next answer would not say so.
+	d.fresh = d.fresh || d.doubt && (d.brief || d.expired())
 	d.link, d.stage, d.acks, d.deaf = nil, away, nil, false
 	if d.passing() {
 		d.forget()
