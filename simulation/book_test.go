@@ -44,6 +44,7 @@ type asked struct {
 	refused   bool         // the bank once did not take it, or does not know what became of it
 	entry     uint64       // its seq; 0: none is known
 	unheard   *link        // on which it was published by a device that was not subscribed; nil: by one that was
+	late      bool         // the device was not subscribed at the time: it hears the reply when it delivers the operation again, if ever
 }
 
 // fact is an entry that is durable.

@@ -248,7 +248,7 @@ func (d *device) ignore() {
 	d.note("ignore", 0, 0)
 	d.w.figures.deaf++
 	for _, x := range d.exchanges {
-		x.asked.owed = false
+		x.asked.owed, x.asked.late = false, true
 	}
 	d.stage, d.granted = unsubscribing, false
 	d.send(unsubscribe(d.level, 1<<15, d.filter()))
@@ -426,12 +426,13 @@ func (d *device) act() {
 	if len(d.unknown) > 0 && !d.deaf && w.random.IntN(2) == 0 {
 		a := d.unknown[0]
 		d.unknown = d.unknown[1:]
+		a.unheard = nil
 		d.publish(a)
 		return
 	}
 	a := w.book.ask(w.operation(d.principal()), d)
 	if d.deaf {
-		a.unheard = d.link
+		a.unheard, a.late = d.link, true
 	}
 	d.publish(a)
 }

@@ -47,9 +47,10 @@ func (w *world) checkTopic(d *device, p *packet) bool {
 	return true
 }
 
-// checkFirst is the order of replies: heard for the first time, they come in that of their entries.
+// checkFirst is the order of replies: heard for the first time, they come in that of their entries, but for those that only a
+// redelivery brings.
 func (w *world) checkFirst(d *device, a *asked, answer *wire.Answer) {
-	if r := a.recorded(); r == nil || answer.Duplicate || answer.Seq != r.Seq {
+	if r := a.recorded(); r == nil || a.late || answer.Duplicate || answer.Seq != r.Seq {
 		return
 	}
 	if answer.Seq < d.ordered {
@@ -69,7 +70,7 @@ func (w *world) checkSaid(d *device, p *packet) {
 		if i < 0 || p.reason >= 0x80 {
 			return
 		}
-		if x := d.exchanges[i]; !x.asked.decided() && !w.refusing(x.asked) && !(w.limited() && d.level < 5) {
+		if x := d.exchanges[i]; !x.asked.decided() && !w.refusing(x.asked) && !(w.limited() && (d.level < 5 || d.relearned)) {
 			w.fail("I6: %s is told that m%d is decided, and it is not", d.id, x.asked.tag)
 		}
 	case tPublish:
