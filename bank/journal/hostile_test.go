@@ -43,7 +43,7 @@ func startAfterTornBatch(t *testing.T, memo, delivery string) time.Duration {
 	hostile := deposit("a", 1, "")
 	hostile.Memo, hostile.Origin = memo, bank.Origin{Door: bank.DoorMQTT, Delivery: delivery}
 	ops = ops[:0]
-	for range 2_000 {
+	for range 500 {
 		ops = append(ops, hostile)
 	}
 	commit(t, engine, ops...)
