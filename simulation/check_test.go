@@ -44,12 +44,9 @@ func (w *world) checkDurable() {
 	}
 }
 
-// checkRefusedChangesNothing is I8: a batch of which nothing is recorded leaves the journal's disk alone, where nobody else is at
-// work on it.
+// checkRefusedChangesNothing is I8: a batch of which nothing is recorded leaves the journal's disk alone. Who works on it beside the
+// traffic waits at the gate meanwhile.
 func (w *world) checkRefusedChangesNothing(replies []bank.Reply, operations int) {
-	if w.chances.beside {
-		return
-	}
 	for i := range replies {
 		if replies[i].Recorded || replies[i].Code == bank.Unavailable { // which may have looked for space
 			return

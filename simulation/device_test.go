@@ -56,6 +56,7 @@ type exchange struct {
 	note
 	asked    *asked
 	received bool // PUBREC has come
+	level    byte // of MQTT, when it was sent first
 }
 
 func newDevice(w *world, number int) *device {
@@ -471,7 +472,7 @@ func (d *device) publish(a *asked) {
 	if n.qos == 0 {
 		return
 	}
-	d.exchanges = append(d.exchanges, &exchange{note: n, asked: a})
+	d.exchanges = append(d.exchanges, &exchange{note: n, asked: a, level: d.level})
 	a.owed = a.owed || d.granted && !d.passing() && !a.refused
 }
 

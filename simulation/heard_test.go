@@ -70,7 +70,7 @@ func (w *world) checkSaid(d *device, p *packet) {
 		if i < 0 || p.reason >= 0x80 {
 			return
 		}
-		if x := d.exchanges[i]; !x.asked.decided() && !w.refusing(x.asked) && !(w.limited() && (d.level < 5 || d.relearned)) {
+		if x := d.exchanges[i]; !x.asked.decided() && !w.refusing(x.asked) && !(w.limited() && (d.level < 5 || x.level < 5)) {
 			w.fail("I6: %s is told that m%d is decided, and it is not", d.id, x.asked.tag)
 		}
 	case tPublish:

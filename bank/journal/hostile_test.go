@@ -48,7 +48,7 @@ func startAfterTornBatch(t *testing.T, memo, delivery string) time.Duration {
 	}
 	commit(t, engine, ops...)
 	const second = "journal-0000000000000002.seg"
-	for _, name := range []string{"journal-0000000000000001.seg", second} {
+	for _, name := range []string{firstSegment, second} {
 		b := content(t, dir, name)
 		if name == second {
 			at := bytes.Index(b, []byte(memo)) / 512 * 512

@@ -11,7 +11,7 @@ import (
 // TestAStartServesOnlyWhatIsStillThere: after a failed sync the system may show what the disk does not have, once. A start that has
 // read it, and finds something else when it writes it anew, does not serve; the next one serves what there is.
 func TestAStartServesOnlyWhatIsStillThere(t *testing.T) {
-	const name = "journal-0000000000000001.seg"
+	const name = firstSegment
 	d := disktest.New(1)
 	o := options()
 	o.FS, o.Inline, o.SnapshotEvery = d, true, 1_000_000
