@@ -57,7 +57,7 @@ fuzz:
 			echo "fuzz $$package $$target $(FUZZTIME)"; \
 			one $$package $$target || { \
 				grep -q '^    context deadline exceeded$$' "$$log" && ! grep -q 'Failing input' "$$log" && one $$package $$target; \
-			}; \
+			} || exit 1; \
 		done; \
 	done
 

@@ -205,7 +205,7 @@ func (k *keeper) settle(ctx context.Context) bool {
 
 // dump emits the state of all sessions that are kept.
 func (k *keeper) dump(seq uint64, emit func([]byte) error) error {
-	r := &k.server.sessions
+	r := k.server.sessions
 	r.mu.Lock()
 	sessions := make([]*session, 0, len(r.sessions))
 	for _, s := range r.sessions {

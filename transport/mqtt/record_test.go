@@ -95,7 +95,7 @@ func TestAReplyReadsBack(t *testing.T) {
 
 // seedRecords are one of each kind, of a session that has seen something.
 func seedRecords() [][]byte {
-	r := &registry{}
+	r := newRegistry(limits{}, silent{}, time.Now)
 	s := &session{id: "c", principal: "anonymous", own: "bank/replies/c", registry: r, incarnation: 3}
 	s.link = link{connected: true, persists: true, expiry: time.Hour, sent: 4}
 	s.arrivals, s.settled = 9, 8
@@ -107,6 +107,8 @@ func seedRecords() [][]byte {
 	for _, kind := range []byte{recordRelease, recordAcked} {
 		records = append(records, appendNumbered(nil, kind, s, 5))
 	}
+	s.link = link{connected: true} // has ended with its connection
+	records = append(records, s.appendLinkLocked(nil))
 	return append(records, []byte{recordStart, 1, 3}, []byte{recordFilters, 3, 1, 1, 'a', 1}, []byte{recordEnd, 3})
 }
 
@@ -128,7 +130,7 @@ func FuzzRecovery(f *testing.F) {
 		once := restoredSessions(r)
 		r = NewRecovery()
 		for _, s := range once {
-			s.registry = &registry{now: time.Now}
+			s.registry = newRegistry(limits{}, silent{}, time.Now)
 			for _, record := range s.dump() {
 				if err := r.Record(record); err != nil {
 					t.Fatalf("%q: %v", record, err)
@@ -147,7 +149,7 @@ func FuzzRecovery(f *testing.F) {
 // restoredSessions returns what r makes.
 func restoredSessions(r *Recovery) map[string]*session {
 	server := &Server{options: Options{RepliesTopic: "bank/replies/{client_id}"}}
-	server.sessions = registry{now: time.Now, sessions: make(map[string]*session), owners: make(map[string]*owner)}
+	server.sessions = newRegistry(limits{}, silent{}, time.Now)
 	server.sessions.keeper = &keeper{server: server, store: nowhere{}}
 	r.restore(server)
 	return server.sessions.sessions
@@ -165,7 +167,7 @@ func TestAnEntryKnowsBetterThanACheckpoint(t *testing.T) {
 		{name: "the reply was acknowledged, and there is no entry", acked: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := &session{id: "c", principal: "anonymous", own: "bank/replies/c", registry: &registry{}, incarnation: 3}
+			s := &session{id: "c", principal: "anonymous", own: "bank/replies/c", registry: newRegistry(limits{}, silent{}, time.Now), incarnation: 3}
 			s.link = link{connected: true, persists: true, expiry: time.Hour}
 			s.arrivals, s.settled = 9, 9
 			x := &exchange{session: s, qos: 1, id: 7, level: 5, number: 9, kept: true, owed: true, answered: true, unknown: true, grant: 1}
@@ -220,7 +222,8 @@ func TestASessionThatIsNotKnownKeepsItsIncarnation(t *testing.T) {
 // What a record without space leaves to the next checkpoint is there before that checkpoint is asked for.
 func TestACheckpointIsAskedForBehindWhatItIsToFind(t *testing.T) {
 	k := &keeper{store: fullStore{}}
-	r := &registry{keeper: k}
+	r := newRegistry(limits{}, silent{}, time.Now)
+	r.keeper = k
 	r.append([]byte{recordRelease}, func(err error) {
 		if k.gap.Load() || !errors.Is(err, ErrNoSpace) {
 			t.Errorf("%v, and a gap: %v", err, k.gap.Load())
@@ -249,10 +252,7 @@ func (nowhere) Size() int64 { return 0 }
 // Whoever asks for a session again and again where there is no room has the expired ones looked for once a second.
 func TestAFullRegistryIsSweptOnceASecond(t *testing.T) {
 	now := time.Unix(1000, 0)
-	r := &registry{
-		limits: limits{sessions: 1}, observer: silent{}, now: func() time.Time { return now },
-		sessions: make(map[string]*session), owners: make(map[string]*owner),
-	}
+	r := newRegistry(limits{sessions: 1}, silent{}, func() time.Time { return now })
 	ask := func(id string) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -182,7 +182,7 @@ func (r *Recovery) Entry(e *bank.Entry) error {
 
 // restore gives the server the sessions that have not ended. A session that was connected counts as disconnected now.
 func (r *Recovery) restore(server *Server) {
-	registry := &server.sessions
+	registry := server.sessions
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
 	registry.incarnation = r.incarnation

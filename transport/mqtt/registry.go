@@ -46,6 +46,15 @@ type registry struct {
 	unended map[string][]uint64
 }
 
+// newRegistry returns a registry without sessions, whose sessions live in memory.
+func newRegistry(limits limits, observer Observer, now func() time.Time) *registry {
+	return &registry{
+		limits: limits, observer: observer, now: now,
+		sessions: make(map[string]*session), owners: make(map[string]*owner),
+		claimants: make(map[string]*conn), unended: make(map[string][]uint64),
+	}
+}
+
 // owner is a principal that has sessions. What it has of the waiting replies is counted without a lock.
 type owner struct {
 	sessions int

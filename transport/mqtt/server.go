@@ -91,7 +91,7 @@ type Server struct {
 	options  Options
 	codecs   map[wire.Format]wire.Codec
 	broker   *mochi.Server
-	sessions registry
+	sessions *registry
 	serials  atomic.Uint64
 	batches  sync.Pool // of *batch
 	log      *seldom.Log
@@ -123,14 +123,10 @@ func New(bank Bank, options Options) (*Server, error) {
 	s.codecs = map[wire.Format]wire.Codec{
 		wire.JSON: wire.NewCodec(wire.JSON, options.Decimals), wire.Msgpack: wire.NewCodec(wire.Msgpack, options.Decimals),
 	}
-	s.sessions = registry{
-		limits: limits{
-			sessions: options.Sessions, perPrincipal: options.PerPrincipal, waiting: options.Waiting + options.InFlight, waitingAll: int64(options.WaitingAll),
-			drain: maxDrain,
-		},
-		observer: options.Observer, now: time.Now, sessions: make(map[string]*session), owners: make(map[string]*owner),
-		claimants: make(map[string]*conn), unended: make(map[string][]uint64),
-	}
+	s.sessions = newRegistry(limits{
+		sessions: options.Sessions, perPrincipal: options.PerPrincipal, waiting: options.Waiting + options.InFlight,
+		waitingAll: int64(options.WaitingAll), drain: maxDrain,
+	}, options.Observer, time.Now)
 	if options.Keeping != nil {
 		s.sessions.keeper = newKeeper(s, options.Keeping)
 		if err := s.sessions.keeper.recover(options.Keeping.Recovery); err != nil {
