@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"gateway/bank"
@@ -51,7 +52,7 @@ const (
 
 // Heads makes the heads of a journal and keeps them. It follows the journal like anybody, so that the bank waits for nothing.
 //
-// When a head cannot be kept for want of space, it is made later. After any other failure to write no more heads are made by
+// When a head cannot be made because too many files are open, or kept for want of space, it is made later. After any other failure to write no more heads are made by
 // this process, and there are no receipts; the bank goes on.
 type Heads struct {
 	journal Journal
@@ -256,14 +257,28 @@ func (h *Heads) Err() error {
 	return h.failure
 }
 
-// follow gathers the hashes of the entries behind the last head.
+// follow gathers the hashes of the entries behind the last head. Where too many files are open to read them it tries again.
 func (h *Heads) follow(ctx context.Context) {
-	h.mu.Lock()
-	after := h.newest.Seq
-	h.mu.Unlock()
-	err := h.journal.Follow(ctx, after, func(e *bank.Entry, hash [32]byte) error { return h.gather(ctx, e.Seq, hash) })
-	if ctx.Err() == nil && !errors.Is(err, bank.ErrClosed) && err != errEnough {
-		h.fail(fmt.Errorf("follow the journal: %w", err))
+	for {
+		h.mu.Lock()
+		after := h.newest.Seq + uint64(len(h.pending))
+		h.mu.Unlock()
+		err := h.journal.Follow(ctx, after, func(e *bank.Entry, hash [32]byte) error { return h.gather(ctx, e.Seq, hash) })
+		switch {
+		case ctx.Err() != nil, errors.Is(err, bank.ErrClosed), err == errEnough:
+			return
+		case !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE):
+			h.fail(fmt.Errorf("follow the journal: %w", err))
+			return
+		}
+		h.failed.Add(1)
+		h.log.Tell(seldom.Event{Level: slog.LevelError, What: "no heads while too many files are open"}, "err", err)
+		again := time.NewTimer(h.options.Every)
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+		}
+		again.Stop()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"gateway/bank"
 	"gateway/disk"
 	"gateway/disk/disktest"
 	"gateway/evidence"
@@ -665,5 +667,70 @@ func TestACopyOfAnotherHistory(t *testing.T) {
 	g.close()
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
 		t.Errorf("the copy has %q, %v", after, err)
+	}
+}
+
+// crowded is a tape that cannot be opened where a try says so, or is lost after so many entries for want of a file.
+type crowded struct {
+	*tape
+	tries []error
+	after int
+}
+
+func (j *crowded) Follow(ctx context.Context, after uint64, visit func(*bank.Entry, [32]byte) error) error {
+	if len(j.tries) == 0 {
+		return j.tape.Follow(ctx, after, visit)
+	}
+	err := j.tries[0]
+	j.tries = j.tries[1:]
+	left := j.after
+	if stopped := j.tape.Follow(ctx, after, func(e *bank.Entry, hash [32]byte) error {
+		if left--; left < 0 {
+			return err
+		}
+		return visit(e, hash)
+	}); stopped != err {
+		return stopped
+	}
+	return fmt.Errorf("open a segment: %w", err)
+}
+
+// Heads are made again once there are files for reading the journal, and none is lost; any other failure to read it is final.
+func TestHeadsGoOnWhenFilesAreToBeHadAgain(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		tries []error
+		want  uint64
+	}{
+		{"too many files", []error{syscall.EMFILE, syscall.ENFILE}, 20},
+		{"a failed read", []error{syscall.EMFILE, syscall.EIO}, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := disktest.New(1)
+				heads, err := evidence.Open(d, &crowded{tape: deposits(20), tries: test.tries, after: 3}, goldenKey(t), evidence.Options{Every: time.Minute})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					heads.Run(ctx)
+				}()
+				<-time.After(10 * time.Minute)
+				if last := heads.Newest().Seq; test.want > 0 && (last != test.want || heads.Err() != nil) || test.want == 0 && heads.Err() == nil {
+					t.Errorf("the last head is of entry %d, want %d; %v", last, test.want, heads.Err())
+				}
+				if heads.Failed() != uint64(len(test.tries)) {
+					t.Errorf("%d failures were counted, want %d", heads.Failed(), len(test.tries))
+				}
+				stop()
+				<-ended
+				if err := heads.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }

@@ -1,6 +1,6 @@
 // Package gate bounds the connections of all doors together, so that nobody can shut others out by opening many.
 //
-// A [Gate] gives a [Place] to each connection that enters. A connection is unknown until it has shown who its client is. When a
+// A [Gate] gives a [Place] to each connection that enters, and another to what a connection opens that counts like one. A connection is unknown until it has shown who its client is. When a
 // limit is reached, the unknown connection that has waited longest gives way to the new one, beginning with the address that
 // has most of them: silent sockets make room for clients that speak, and who floods closes the flood's own. A connection that
 // is known is never closed.
@@ -91,11 +91,22 @@ func Network(from netip.Addr) netip.Addr {
 // wanted for another before its client is known, hangUp is called, at most once, with the limit that was reached: it ends the
 // connection at once and does not block. Whoever got a place calls Leave at the end, also then.
 func (g *Gate) Enter(from netip.Addr, hangUp func(limit string)) (p *Place, full string) {
+	return g.enter(from, hangUp, false)
+}
+
+// EnterKnown takes a place for what a client opens besides its connection, who is known: nothing but Connections bounds it, and it
+// is never wanted for another.
+func (g *Gate) EnterKnown(from netip.Addr) (p *Place, full string) { return g.enter(from, nil, true) }
+
+func (g *Gate) enter(from netip.Addr, hangUp func(limit string), known bool) (p *Place, full string) {
 	now := time.Now()
 	g.mu.Lock()
-	away, limit, ok := g.makeRoomLocked(from, now)
+	away, limit, ok := g.makeRoomLocked(from, now, known)
 	if ok {
 		p = g.takeLocked(Network(from), now, hangUp)
+		if known {
+			g.settleLocked(p)
+		}
 	}
 	g.mu.Unlock()
 	if away != nil {
@@ -139,15 +150,15 @@ func (g *Gate) Unknown() int {
 
 // makeRoomLocked reports whether one more connection may enter. If another had to leave for it, that is away; limit is the one
 // that was reached.
-func (g *Gate) makeRoomLocked(from netip.Addr, now time.Time) (away *Place, limit string, ok bool) {
+func (g *Gate) makeRoomLocked(from netip.Addr, now time.Time, known bool) (away *Place, limit string, ok bool) {
 	network := Network(from)
 	bound := 0
 	switch a := g.addresses[network]; {
-	case a != nil && reached(a.open, g.perAddress(from)):
+	case !known && a != nil && reached(a.open, g.perAddress(from)):
 		return nil, LimitPerAddress, false
 	case reached(g.open, g.limits.Connections):
 		limit, bound = LimitConnections, g.limits.Connections
-	case reached(g.unknown, g.limits.Unknown):
+	case !known && reached(g.unknown, g.limits.Unknown):
 		limit, bound = LimitUnknown, g.limits.Unknown
 	default:
 		return nil, "", true

@@ -74,6 +74,40 @@ func TestConnectionsInAll(t *testing.T) {
 	})
 }
 
+// What a client that is known opens besides counts among the connections, gives way to nobody, and is bounded by them alone.
+func TestWhatAKnownClientOpensBesidesCountsAsAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate.New(gate.Limits{Connections: 3, PerAddress: 1, Unknown: 1})
+		from := netip.MustParseAddr("10.0.0.1")
+		first := enter(t, g, "10.0.0.1", "")
+		second, full := g.EnterKnown(from)
+		if full != "" {
+			t.Fatalf("the second place: %q", full)
+		}
+		wantCounts(t, g, 2, 1)
+		if !first.Known() {
+			t.Fatal("not known")
+		}
+		stranger := enter(t, g, "10.0.0.2", "")
+		wait(long)
+		enter(t, g, "10.0.0.3", "") // the stranger gives way, not the second place
+		wantEnded(t, gate.LimitConnections, stranger)
+		wantCounts(t, g, 3, 1)
+		wait(long)
+		if _, full := g.EnterKnown(from); full != "" { // now the other stranger
+			t.Fatalf("the third place: %q", full)
+		}
+		wantCounts(t, g, 3, 0)
+		if _, full := g.EnterKnown(from); full != gate.LimitConnections {
+			t.Errorf("a fourth of three places: %q", full)
+		}
+		second.Leave()
+		if _, full := g.EnterKnown(from); full != "" {
+			t.Errorf("the place that was given back: %q", full)
+		}
+	})
+}
+
 func TestConnectionsOfOneAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {

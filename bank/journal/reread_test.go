@@ -1,7 +1,9 @@
 package journal_test
 
 import (
+	"errors"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gateway/bank/journal"
@@ -34,4 +36,45 @@ func TestAStartServesOnlyWhatIsStillThere(t *testing.T) {
 		t.Errorf("the next start serves up to entry %d", again.Seq())
 	}
 	closeEngine(t, again)
+}
+
+// TestAFailedLookAtWhatIsWrittenAnewIsTold fails every look of a start that has no mark and writes the last segment anew.
+func TestAFailedLookAtWhatIsWrittenAnewIsTold(t *testing.T) {
+	d := disktest.New(1)
+	o := options()
+	o.FS, o.Inline, o.SnapshotEvery = d, true, 1_000_000
+	commit(t, open(t, "", o), deposit("a", 1, ""))
+	d.Kill()
+	d.Delete("mark")
+	renewed := 0
+	for k := int64(0); ; k++ {
+		last := d.Fork(1)
+		before := last.Ops()
+		looking := &blind{FS: last, at: k}
+		o.FS = looking
+		engine, err := journal.Open("", o)
+		looked := looking.looks.Load() > k
+		if looking.at = -1; engine != nil { // a stop looks at more
+			closeEngine(t, engine)
+		}
+		if !looked {
+			break
+		}
+		if err == nil && looking.failed != "space" || err != nil && !errors.Is(err, syscall.EIO) {
+			t.Errorf("look %d, %s: %v", k, looking.failed, err)
+		}
+		if err != nil && last.Ops() > before {
+			renewed++
+		}
+		last.Kill()
+		o.FS = last
+		again := open(t, "", o)
+		if again.Seq() != 1 {
+			t.Errorf("after look %d, %s: the next start serves up to entry %d", k, looking.failed, again.Seq())
+		}
+		closeEngine(t, again)
+	}
+	if renewed < 3 {
+		t.Errorf("%d looks failed behind a first write", renewed)
+	}
 }

@@ -34,6 +34,14 @@ func TestOneProcessorReadsAllSegments(t *testing.T) {
 	}
 }
 
+// A start leaves the process as many processors as it had.
+func TestAStartLeavesTheProcessors(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
+	if _, err := journal.VerifyFS(smallJournal(t, killed).disk); err != nil || runtime.GOMAXPROCS(0) != 3 {
+		t.Errorf("%v, %d processors of 3", err, runtime.GOMAXPROCS(0))
+	}
+}
+
 // TestASegmentWithoutAHeaderIsATornTurnOrDamage leaves things in the segments behind the last one in use: pieces of the batch that was to
 // begin the first of them are a tear; all else that is no zero is damage, and is named.
 func TestASegmentWithoutAHeaderIsATornTurnOrDamage(t *testing.T) {

@@ -21,19 +21,32 @@ import (
 )
 
 // spareFiles is the number of open files that are kept from connections: for the journal and the sessions' log, which fail for
-// good when they cannot open one, for listeners and operators, and for connections that are accepted to be turned away.
-const spareFiles = 40
+// good when they cannot open one, and for operators. filesOfListener are kept for each listener of a door: its own, and one for a
+// connection that is accepted to be turned away.
+const (
+	spareFiles      = 36
+	filesOfListener = 2
+)
 
-// affordable returns how many connections there may be: as many as the settings say, or as the open files of this process allow.
-func (s *server) affordable(connections int) int {
+// connections returns how many there may be: as many as the settings say, or as the open files of this process allow.
+func (s *server) connections(settings config.Config) int {
 	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || uint64(files.Cur) >= uint64(connections+spareFiles) {
-		return connections
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil {
+		return settings.Limits.Connections
 	}
-	most := max(int(files.Cur)-spareFiles, 1)
-	s.logger.Warn("fewer connections than limits.connections: this process may open too few files", "connections", most,
-		"limit", connections, "files", files.Cur)
+	most := affordable(settings, uint64(files.Cur))
+	if most < settings.Limits.Connections {
+		s.logger.Warn("fewer connections than limits.connections: this process may open too few files", "connections", most,
+			"limit", settings.Limits.Connections, "files", files.Cur)
+	}
 	return most
+}
+
+// affordable returns how many connections there may be where so many files may be open.
+func affordable(settings config.Config, files uint64) int {
+	spare := uint64(spareFiles + filesOfListener*(len(settings.Socket.Listeners)+len(settings.MQTT.Listeners)))
+	left := max(files, spare+1) - spare
+	return int(min(left, uint64(settings.Limits.Connections)))
 }
 
 // listen binds every listener, and makes the doors that will serve them. After an error it has bound none.
@@ -45,7 +58,7 @@ func (s *server) listen(ctx context.Context, settings config.Config, m *metrics)
 		}
 	}()
 	connections := gate.New(gate.Limits{
-		Connections: s.affordable(settings.Limits.Connections), PerAddress: settings.Limits.ConnectionsPerAddress,
+		Connections: s.connections(settings), PerAddress: settings.Limits.ConnectionsPerAddress,
 		Unknown: settings.Limits.ConnectionsUnknown,
 	})
 	m.gauge("connections_unknown", "Open connections whose client is not known yet.", nil,

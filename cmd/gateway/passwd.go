@@ -89,11 +89,12 @@ func readPasswordLine(in io.Reader) ([]byte, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read the password: %w", err)
 	}
-	if _, err := r.ReadByte(); err == nil && len(line) <= access.MaxPasswordBytes {
+	text, ended := bytes.CutSuffix(line, []byte("\n"))
+	if _, err := r.ReadByte(); err == nil && ended {
 		return nil, errors.New("there is more than one line")
 	}
-	line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
-	return line, checkPassword(line)
+	text = bytes.TrimSuffix(text, []byte("\r"))
+	return text, checkPassword(text)
 }
 
 func checkPassword(password []byte) error {

@@ -21,6 +21,8 @@ func TestReadPasswordLine(t *testing.T) {
 		{"nothing", "", "", "empty"},
 		{"two lines", "a\nb\n", "", "more than one line"},
 		{"an empty second", "a\n\n", "", "more than one line"},
+		{"two lines, the first the longest", longest + "\nb\n", "", "more than one line"},
+		{"two lines, the first the longest, of windows", longest + "\r\nb", "", "more than one line"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := readPasswordLine(strings.NewReader(test.in))

@@ -23,7 +23,7 @@ type reloader struct {
 	served config.Config // what the rest of the gateway was started with
 	users  *access.Registry
 	revoke func(lost func(principal string) bool) // ends what those have open
-	// certificates are those of the listeners.
+	// certificates are those of the listeners, which have the files of served.
 	certificates []*certs.Identity
 	metrics      *reloadMetrics
 	tell         *herald
@@ -56,6 +56,7 @@ func (r *reloader) reload() error {
 	settings, lost, err := r.take()
 	if err == nil {
 		r.revoke(func(principal string) bool { return lost[principal] })
+		r.renew()
 	}
 	r.metrics.done(err == nil, time.Now())
 	if err != nil {
@@ -69,7 +70,7 @@ func (r *reloader) reload() error {
 	return nil
 }
 
-// take takes the settings in, the users last, and returns who has lost something.
+// take takes the users of the settings in and returns who has lost something.
 func (r *reloader) take() (settings config.Config, lost map[string]bool, err error) {
 	if settings, err = r.read(); err != nil {
 		return settings, nil, err
@@ -78,13 +79,18 @@ func (r *reloader) take() (settings config.Config, lost map[string]bool, err err
 	if err != nil {
 		return settings, nil, err
 	}
-	for _, certificate := range r.certificates {
-		if err := certificate.Reload(); err != nil { // it was in order a moment ago; the old one stays in use
-			return settings, nil, err
-		}
-	}
 	lost, err = r.users.Replace(users)
 	return settings, lost, err
+}
+
+// renew reads the certificates again. The settings that were read may name other files, and these may be gone: that is told, and
+// keeps no user his rights.
+func (r *reloader) renew() {
+	for _, certificate := range r.certificates {
+		if err := certificate.Reload(); err != nil {
+			r.logger.Error("certificate not reloaded; the old one stays in use", "err", err)
+		}
+	}
 }
 
 // refuse says what is wrong with settings that were not taken in.

@@ -156,23 +156,29 @@ func (t *teller) tell(w io.Writer, reply client.Reply) error {
 	return err
 }
 
+// replyTime is the layout of a reply's time: all six digits, so that times sort as texts.
+const replyTime = "2006-01-02T15:04:05.000000Z"
+
 // replyLine is a reply as PROTOCOL.md has it in JSON.
 type replyLine struct {
-	Status    bool   `json:"status"`
-	Msg       any    `json:"msg"`
-	Code      string `json:"code"`
-	ID        string `json:"id,omitempty"`
-	Balance   string `json:"balance,omitempty"`
-	Seq       uint64 `json:"seq,omitempty"`
-	Time      string `json:"time,omitempty"`
-	Duplicate bool   `json:"duplicate,omitempty"`
-	Receipt   string `json:"receipt,omitempty"`
+	Status    bool    `json:"status"`
+	Msg       any     `json:"msg"`
+	Code      string  `json:"code"`
+	ID        string  `json:"id,omitempty"`
+	Balance   string  `json:"balance,omitempty"`
+	Seq       *uint64 `json:"seq,omitempty"`
+	Time      string  `json:"time,omitempty"`
+	Duplicate bool    `json:"duplicate,omitempty"`
+	Receipt   string  `json:"receipt,omitempty"`
 }
 
 func jsonReply(reply client.Reply) replyLine {
 	line := replyLine{
-		Status: reply.Done(), Code: reply.Code.String(), ID: reply.ID, Balance: reply.Balance, Seq: reply.Seq, Duplicate: reply.Duplicate,
+		Status: reply.Done(), Code: reply.Code.String(), ID: reply.ID, Balance: reply.Balance, Duplicate: reply.Duplicate,
 		Receipt: reply.Receipt,
+	}
+	if reply.Done() || reply.Seq > 0 {
+		line.Seq = &reply.Seq
 	}
 	switch {
 	case !reply.Done():
@@ -181,7 +187,7 @@ func jsonReply(reply client.Reply) replyLine {
 		line.Msg = json.Number(reply.Msg)
 	}
 	if !reply.Time.IsZero() {
-		line.Time = reply.Time.Format(time.RFC3339Nano)
+		line.Time = reply.Time.UTC().Format(replyTime)
 	}
 	return line
 }

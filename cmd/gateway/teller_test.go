@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/client"
 	"gateway/transport/mqtt"
 	"gateway/transport/socket"
 	"gateway/wire"
@@ -127,6 +128,25 @@ func TestTellerJSON(t *testing.T) {
 		}
 		if _, err := time.Parse(time.RFC3339Nano, reply["time"].(string)); err != nil {
 			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
+// What --json prints is as PROTOCOL.md has it: the time with all six digits, the seq wherever there is one.
+func TestTellerJSONIsTheProtocols(t *testing.T) {
+	reply := client.Reply{Code: bank.OK, Balance: "0.00", Time: time.Date(2026, 1, 2, 3, 4, 5, 120_000_000, time.UTC)}
+	for _, test := range []struct {
+		code bank.Code
+		seq  uint64
+		want string
+	}{
+		{bank.OK, 0, `{"status":true,"msg":null,"code":"ok","balance":"0.00","seq":0,"time":"2026-01-02T03:04:05.120000Z"}`},
+		{bank.InsufficientFunds, 7, `{"status":false,"msg":"","code":"insufficient_funds","balance":"0.00","seq":7,"time":"2026-01-02T03:04:05.120000Z"}`},
+		{bank.Overloaded, 0, `{"status":false,"msg":"","code":"overloaded","balance":"0.00","time":"2026-01-02T03:04:05.120000Z"}`},
+	} {
+		reply.Code, reply.Seq = test.code, test.seq
+		if got, err := json.Marshal(jsonReply(reply)); err != nil || string(got) != test.want {
+			t.Errorf("%s, %v; want %s", got, err, test.want)
 		}
 	}
 }

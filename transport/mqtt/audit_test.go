@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gateway/bank"
 	"gateway/bank/journal"
+	"gateway/gate"
 	"gateway/transport/mqtt"
 	"gateway/wire"
 )
@@ -197,6 +200,31 @@ func TestAnAuditorIsToldTheJournal(t *testing.T) {
 			})
 		}
 	}
+}
+
+// An auditor that hears the journal has a file open besides its socket, and counts as two connections. Where there is no room for
+// two it is told so.
+func TestWhoHearsTheJournalCountsTwice(t *testing.T) {
+	places := gate.New(gate.Limits{Connections: 3})
+	a := auditing(t, func(o *mqtt.Options) { o.Gate = places })
+	first, _ := enter(t, a.address, hello{id: "first"})
+	first.subscribe(1, mqtt.JournalTopic, 0)
+	second, _ := enter(t, a.address, hello{id: "second"})
+	second.subscribe(1, mqtt.JournalTopic, 0)
+	second.gone(0x97)
+	a.work(1)
+	first.entry(1)
+	first.send([]byte{tDisconnect << 4, 0})
+	first.gone(0)
+	for deadline := time.Now().Add(patience); places.Open() > 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d places are taken when all have gone", places.Open())
+		}
+	}
+	third, _ := enter(t, a.address, hello{id: "third"})
+	third.subscribe(1, mqtt.JournalTopic, 0)
+	a.work(1)
+	third.entry(2)
 }
 
 // No more entries are on their way than Receive Maximum, replies to the auditor's own operations included, which go first;

@@ -176,8 +176,16 @@ type feeder struct {
 }
 
 // feed tells entries after the given one until the connection ends or nobody hears them any more. When it cannot go on it
-// ends the connection, because an auditor is told everything or knows that it is not.
+// ends the connection, because an auditor is told everything or knows that it is not. It has a file of the journal open, and
+// takes a second place among the connections for that.
 func (c *conn) feed(after uint64) {
+	place, full := c.server.options.Gate.EnterKnown(c.peer.Addr())
+	if full != "" {
+		c.server.reject(c.peer, full)
+		c.disconnect(quotaExceeded)
+		return
+	}
+	defer place.Leave()
 	f := &feeder{conn: c}
 	f.lines = wire.NewEntryEncoder(&f.payload)
 	err := c.server.options.Journal.Follow(c.ctx, after, f.tell)
