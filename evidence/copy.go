@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"gateway/disk"
@@ -133,15 +134,33 @@ func (d *duplicate) open(ctx context.Context, h *Heads, own roll) (err error) {
 	}
 	d.size, d.done, d.torn = there.size, 0, last.next < there.size
 	if !found {
-		if there.size > int64(windowBytes) {
-			return fmt.Errorf("%s does not end with a head", d.path)
-		}
-		return nil
+		return d.foreign(there)
 	}
 	if err := d.belongs(ctx, h, &last.Head, &last.signature); err != nil {
 		return fmt.Errorf("%s: %w", d.path, err)
 	}
 	return d.meet(own, &last.Head)
+}
+
+// foreign returns an error if there, which has no head, is anything but what torn ones have left.
+func (d *duplicate) foreign(there roll) error {
+	if there.size > int64(windowBytes) {
+		return fmt.Errorf("%s does not end with a head", d.path)
+	}
+	b := make([]byte, there.size)
+	if _, err := there.file.ReadAt(b, 0); err != nil && err != io.EOF {
+		return err
+	}
+	for _, left := range strings.Split(string(b), tornEnd) {
+		same := 0
+		for same < min(len(left), len(headTitle)) && left[same] == headTitle[same] {
+			same++
+		}
+		if same < len(headTitle) && !strings.HasPrefix(tornEnd, left[same:]) {
+			return fmt.Errorf("%s is no copy of heads: name another file in ledger.heads.copy, or move it away", d.path)
+		}
+	}
+	return nil
 }
 
 // meet finds the place in the roll behind the last head of the copy. Where heads were begun anew, the next may begin before that

@@ -601,8 +601,8 @@ func TestACopyTornAnywhere(t *testing.T) {
 	h.deposit(2)
 	h.close()
 	whole := kept(d)
-	for end := first; end <= len(whole); end++ {
-		if end%9 > 0 && len(whole)-end > 100 { // in the text one place is like another
+	for end := 0; end <= len(whole); end++ {
+		if end%9 > 0 && end > 30 && (end < first-9 || end > first+9) && len(whole)-end > 100 { // in the text one place is like another
 			continue
 		}
 		if err := os.WriteFile(path, whole[:end], 0o600); err != nil {
@@ -620,6 +620,29 @@ func TestACopyTornAnywhere(t *testing.T) {
 			t.Errorf("%d bytes of %d were there, and it has %+v, %v", end, len(whole), told, err)
 		}
 		g.close()
+	}
+}
+
+// What torn heads have left, their ends too, is gone on behind. Any other file is left as it is, however it came to be named.
+func TestACopyThatIsNone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "heads")
+	for content, copied := range map[string]bool{
+		"": true, "g": true, "gateway head 1\n": true, "gateway head 1\njournal 0": true, "gateway h(torn)\n\ngatew": true, "gateway h(to": true,
+		"(torn)\n\n": true, "gateway head 1\nj(torn)\n\n(torn)\n\ngate(torn)\n": true,
+		"\x00": false, "\n": false, "gateway: true\n": false, goldenSecret + "\n": false, goldenPublic + "\n": false, "socket:\n  listeners: []\n": false,
+		"gateway h(torn)\n\nsocket": false, strings.Repeat("gateway head 1\n", 1000): false,
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h := build(t, disktest.New(1), evidence.Options{Every: never, Copy: path})
+		h.deposit(1)
+		h.stop()
+		got, err := os.ReadFile(path)
+		if err != nil || (string(got) == content) == copied || !strings.HasPrefix(string(got), content) || (h.heads.CopyFailed() == 0) != copied {
+			t.Errorf("%.40q: it has %d bytes of %d, %d failures, %v", content, len(got), len(content), h.heads.CopyFailed(), err)
+		}
+		h.close()
 	}
 }
 
