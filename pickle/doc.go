@@ -27,7 +27,7 @@ const (
 	// MaxStack is the most values, marks included, that may wait on the stack.
 	MaxStack = 64
 	// MaxMemo is the number of memo entries; their indexes run from 0 to MaxMemo-1.
-	MaxMemo = 64
+	MaxMemo = 96
 	// MaxText is the most bytes of one string as decoded (UTF-8), and the most digits of a number written as text.
 	MaxText = 1024
 	// MaxLong is the most bytes of one binary integer (LONG1, LONG4): what MaxText digits need.

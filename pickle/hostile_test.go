@@ -152,8 +152,8 @@ func bombsOfMemo() []bomb {
 	return []bomb{
 		{"GET of nothing", "g1", "\n", "."}, {"BINGET of nothing", "h", "\x00", "."}, {"GET of what was never put", "}q\x00h", "\x01", "."},
 		{"PUT of nothing", "", "p", "0\n."}, {"MEMOIZE of nothing", "", "\x94", "."}, {"PUT of a mark", "(", "q", "\x00."},
-		{"PUT far away", "}p6", "4", "\n."}, {"PUT very far away", "}p63", "9", "999999\n."}, {"PUT at a negative index", "}p", "-", "1\n."},
-		{"BINPUT far away", "}q", "\x40", "."}, {"PUT without an index", "}p", "\n", "."}, {"PUT with a leading zero", "}p0", "1", "\n."},
+		{"PUT far away", "}p9", "6", "\n."}, {"PUT very far away", "}p95", "9", "999999\n."}, {"PUT at a negative index", "}p", "-", "1\n."},
+		{"BINPUT far away", "}q", "\x60", "."}, {"PUT without an index", "}p", "\n", "."}, {"PUT with a leading zero", "}p0", "1", "\n."},
 		{"LONG_BINPUT", "}", "r", "\xff\xff\xff\x7f."}, {"LONG_BINGET", "}", "j", "\x00\x00\x00\x00."},
 		{"GET of an object", newObject + "q\x00}S'a'\nh", "\x00", "."},
 	}

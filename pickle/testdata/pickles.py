@@ -73,6 +73,11 @@ def values():
     yield {}
     yield {"a": {}, "b": None}
     yield Operacao.Saldo.__new__(Operacao.Saldo)
+    for many in [decimal.Decimal, lambda n: (u"%d" % n).encode("ascii")]:
+        full = Operacao.Deposito.__new__(Operacao.Deposito)  # as many attributes as there may be, of what takes most opcodes
+        for n in range(16):
+            setattr(full, "attribute%d" % n, many(n))
+        yield full
 
 
 def picklers():
