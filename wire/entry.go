@@ -31,7 +31,8 @@ type EntryPosting struct {
 	Amount  bank.Amount  `json:"amount"` // minor units
 }
 
-// EntryEncoder writes entries.
+// EntryEncoder writes entries. What clients wrote and no printable character stands for is \uXXXX in it: it would command the
+// terminal of whoever reads the journal.
 type EntryEncoder struct {
 	entry Entry
 	lines *json.Encoder
@@ -39,7 +40,7 @@ type EntryEncoder struct {
 
 // NewEntryEncoder returns an encoder that writes to w.
 func NewEntryEncoder(w io.Writer) *EntryEncoder {
-	lines := json.NewEncoder(w)
+	lines := json.NewEncoder(Escaper{Out: w})
 	lines.SetEscapeHTML(false)
 	return &EntryEncoder{lines: lines}
 }

@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"gateway/config"
+	"gateway/wire"
 )
 
 // logs sees every line that a gateway of these tests logs, whether in a process of its own or in this one. What it finds
@@ -199,7 +200,7 @@ func TestX8LogsAreEscaped(t *testing.T) {
 		}
 	}
 	refused := errors.New("no space")
-	if _, err := (escaper{failingWriter{refused}}).Write([]byte("\u0085")); !errors.Is(err, refused) {
+	if _, err := (wire.Escaper{Out: failingWriter{refused}}).Write([]byte("\u0085")); !errors.Is(err, refused) {
 		t.Errorf("a log that cannot be written: %v", err)
 	}
 }

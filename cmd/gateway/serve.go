@@ -18,6 +18,7 @@ import (
 	"gateway/config"
 	"gateway/evidence"
 	"gateway/statelog"
+	"gateway/wire"
 )
 
 const serveAbout = `It reads the settings, recovers the book, listens, and prints one line when
@@ -73,7 +74,7 @@ func serveCommand() command {
 }
 
 func newLogger(w io.Writer, settings config.Log) *slog.Logger {
-	w = escaper{w}
+	w = wire.Escaper{Out: w} // slog leaves DEL as it is in text, and control characters beyond ASCII in JSON
 	options := &slog.HandlerOptions{Level: settings.Level}
 	if settings.Format == config.LogJSON {
 		return slog.New(slog.NewJSONHandler(w, options))

@@ -161,7 +161,10 @@ func (d *door) late(err error) {
 
 // logUndelivered tells of a reply whose operation stands and whose client may not know.
 func (d *door) logUndelivered(peer netip.AddrPort, reply *bank.Reply, err error) {
-	d.options.Logger.Info("reply not delivered", "peer", peer, "kind", reply.Kind, "code", reply.Code, "seq", reply.Seq, "err", err)
+	e := seldom.Event{
+		Level: slog.LevelInfo, What: "reply not delivered", From: gate.Network(peer.Addr()), Same: reply.Kind.String() + " " + reply.Code.String(),
+	}
+	d.log.Tell(e, "peer", peer, "kind", reply.Kind, "code", reply.Code, "seq", reply.Seq, "err", err)
 }
 
 // hangUp ends conn so that what was written last arrives: closing a connection that has unread bytes would reset it, and a

@@ -1,4 +1,4 @@
-package main
+package wire
 
 import (
 	"fmt"
@@ -8,15 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// escaper writes a log on, and every character in it that is not printable as \uXXXX. slog does so with nearly all in text,
-// but leaves DEL as it is; and in JSON the control characters beyond ASCII, by which a name may command the terminal of
-// whoever reads the log, or turn its line around.
-type escaper struct{ out io.Writer }
+// Escaper writes lines of JSON, or of a log, on to Out, and every character in them that is not printable as \uXXXX, which in JSON
+// is the same text: a character beyond ASCII may command the terminal of whoever reads the line, or turn it around.
+type Escaper struct{ Out io.Writer }
 
-// Write takes whole lines, as slog writes them.
-func (e escaper) Write(line []byte) (int, error) {
+// Write takes whole lines.
+func (e Escaper) Write(line []byte) (int, error) {
 	if printable(line) {
-		return e.out.Write(line)
+		return e.Out.Write(line)
 	}
 	escaped := make([]byte, 0, 2*len(line))
 	for _, r := range string(line) {
@@ -30,7 +29,7 @@ func (e escaper) Write(line []byte) (int, error) {
 			escaped = fmt.Appendf(escaped, `\u%04x`, r)
 		}
 	}
-	if _, err := e.out.Write(escaped); err != nil {
+	if _, err := e.Out.Write(escaped); err != nil {
 		return 0, err
 	}
 	return len(line), nil
