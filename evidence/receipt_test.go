@@ -103,6 +103,21 @@ func TestTheLargestReceiptFits(t *testing.T) {
 	}
 }
 
+// And of one by MQTT, with all that its client may want back, into two.
+func TestTheLargestReceiptByMQTTFitsIntoTwoReplies(t *testing.T) {
+	const topic, correlation, rest = 256, 512, 40
+	j := new(tape)
+	for range evidence.MaxRange {
+		e := largest(0, bank.OK)
+		e.Origin.Door, e.Origin.Delivery = bank.DoorMQTT, strings.Repeat("d", topic+correlation+rest)
+		j.add(e)
+	}
+	receipt, _ := proved(t, j, 1)
+	if beside := wire.MaxReply - wire.MaxReceipt; len(receipt)+base64.RawURLEncoding.EncodedLen(9+2)+beside > 2*wire.MaxReply {
+		t.Errorf("the receipt has %d bytes", len(receipt))
+	}
+}
+
 // FuzzReceipt: no text brings it down, what has the form of a receipt has exactly one, and none is good but ours.
 func FuzzReceipt(f *testing.F) {
 	receipt, _ := proved(f, deposits(7), 3)
