@@ -8,7 +8,7 @@ export CGO_ENABLED ?= 1
 check: fmt vet lint race powercut simulate fuzz
 
 fmt:
-	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')) || exit 1; \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 
 vet:
@@ -52,8 +52,10 @@ fuzz:
 		cat "$$log"; \
 		[ -z "$$failed" ]; \
 	}; \
-	for package in $$($(GO) list ./...); do \
-		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	packages=$$($(GO) list ./...); \
+	for package in $$packages; do \
+		list=$$($(GO) test -list '^Fuzz' $$package) || { echo "$$list"; exit 1; }; \
+		for target in $$(echo "$$list" | grep '^Fuzz' || true); do \
 			echo "fuzz $$package $$target $(FUZZTIME)"; \
 			one $$package $$target || { \
 				grep -q '^    context deadline exceeded$$' "$$log" && ! grep -q 'Failing input' "$$log" && one $$package $$target; \

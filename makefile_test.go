@@ -10,9 +10,11 @@ import (
 // fakeGo stands for the go command where the tree has one package with two fuzz targets. The second finds nothing; each run of the
 // first ends as the next line of the file $RUNS says: passed, failed, late (of Go's own deadline), or found (and late as well).
 const fakeGo = `#!/bin/sh
-case "$*" in
-"list ./...") echo some/package ;;
-*-list*) printf 'FuzzFirst\nFuzzSecond\n' ;;
+case "$*:$(head -n 1 "$RUNS")" in
+"list ./...:no packages") exit 1 ;;
+"list ./...:"*) echo some/package ;;
+*-list*:"no build") exit 1 ;;
+*-list*) printf 'FuzzFirst\nFuzzSecond\nok some/package\n' ;;
 *FuzzSecond*) ;;
 *)
 	end=$(head -n 1 "$RUNS")
@@ -50,6 +52,8 @@ func TestMakeFuzzFailsWhenATargetFails(t *testing.T) {
 		{runs: "late\nfailed\n"},
 		{runs: "failed\npassed\n"},
 		{runs: "found\npassed\n"},
+		{runs: "no packages\npassed\n"},
+		{runs: "no build\npassed\n"},
 	} {
 		if err := os.WriteFile(runs, []byte(test.runs), 0o600); err != nil {
 			t.Fatal(err)

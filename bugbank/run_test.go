@@ -47,6 +47,9 @@ func TestBugbank(t *testing.T) {
 	var mu sync.Mutex // guards rows
 	rows := map[string]string{}
 	t.Cleanup(func() {
+		if len(rows) == 0 && !t.Failed() {
+			t.Error("no bug has that name")
+		}
 		t.Logf("%d bugs, %v in all\n%s", len(rows), time.Since(began).Round(time.Second), table(rows))
 	})
 	for _, b := range bugs {

@@ -62,3 +62,27 @@ func TestExplanationsHaveKeysAndReasons(t *testing.T) {
 		}
 	}
 }
+
+// Only tests that have failed kill a mutant, and not whatever else has ended their run.
+func TestARunThatSomethingElseHasEndedKillsNothing(t *testing.T) {
+	for script, want := range map[string]verdict{
+		"kill -9 $$": survived,
+		"echo 'flag provided but not defined: -x'; exit 2":                  survived,
+		"echo 'mkdir: no space left on device'; exit 1":                     survived,
+		"echo '--- FAIL: TestX (0.00s)'; exit 1":                            killed,
+		"echo '--- PASS: TestX (0.00s)'; echo 'goleak: Errors on'; exit 1":  killed,
+		"echo 'panic: index out of range'; exit 2":                          killed,
+		"echo 'fatal error: all goroutines are asleep - deadlock!'; exit 2": killed,
+		"echo 'panic: test timed out after 1s'; exit 2":                     killedByTime,
+		"exit 0": survived,
+	} {
+		dir := t.TempDir()
+		s := &suite{binary: filepath.Join(dir, "tests"), dir: dir, scratch: dir, patience: time.Minute}
+		if err := os.WriteFile(s.binary, []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := s.try(&mutant{}, []string{"TestX"}, time.Second, filepath.Join(dir, "temp")); got != want {
+			t.Errorf("%s: %v, want %v", script, got, want)
+		}
+	}
+}

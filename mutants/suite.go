@@ -162,9 +162,11 @@ func (s *suite) meetOne(m *mutant, temp string) {
 	}
 }
 
-var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
+// failed is what tests say that have failed: by themselves, by a panic, or at their very end, as goleak does.
+var failed = regexp.MustCompile(`(?m)^(?:\s*--- FAIL: (\S+)|panic: |fatal error: |goleak: )`)
 
-// try runs some tests, which take so long without it, on a mutant. A run that could not be made has killed nothing.
+// try runs some tests, which take so long without it, on a mutant. A run that could not be made, or that something else has ended
+// than its tests, has killed nothing.
 func (s *suite) try(m *mutant, names []string, took time.Duration, temp string) (verdict, string) {
 	limit := took*slower + s.patience
 	ctx, cancel := context.WithTimeout(context.Background(), limit+s.patience)
@@ -180,10 +182,11 @@ func (s *suite) try(m *mutant, names []string, took time.Duration, temp string) 
 	case ctx.Err() != nil || bytes.Contains(said, []byte("panic: test timed out")):
 		return killedByTime, ""
 	}
-	if by := failed.FindSubmatch(said); by != nil {
-		return killed, string(by[1])
+	by := failed.FindSubmatch(said)
+	if by == nil {
+		return survived, ""
 	}
-	return killed, ""
+	return killed, string(by[1])
 }
 
 // removeWithin removes what tests that did not end have left.

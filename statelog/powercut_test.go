@@ -25,7 +25,10 @@ const cutting = 5 * time.Second
 func TestPowerCutAtEveryOperation(t *testing.T) {
 	began, limit := time.Now(), cutting
 	if text := os.Getenv("STATELOG_TIME"); text != "" {
-		limit, _ = time.ParseDuration(text)
+		var err error
+		if limit, err = time.ParseDuration(text); err != nil || limit <= 0 {
+			t.Fatalf("STATELOG_TIME=%q is not a time", text)
+		}
 	}
 	var count, histories atomic.Int64
 	play := func(seed uint64) bool {

@@ -46,7 +46,10 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 	began := time.Now()
 	points := int64(crashPoints / thin(20))
 	if text := os.Getenv("JOURNAL_POINTS"); text != "" {
-		points, _ = strconv.ParseInt(text, 10, 64)
+		var err error
+		if points, err = strconv.ParseInt(text, 10, 64); err != nil || points < 1 {
+			t.Fatalf("JOURNAL_POINTS=%q is not a number of power cuts", text)
+		}
 	}
 	var count, histories atomic.Int64
 	play := func(seed uint64) bool {
@@ -74,6 +77,9 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 		})
 	}
 	all.Wait()
+	if done := count.Load(); done < points && !t.Failed() {
+		t.Errorf("void: %d power cuts of %d", done, points)
+	}
 	t.Logf("%d power cuts in %d histories, %v", count.Load(), histories.Load(), time.Since(began).Round(time.Millisecond))
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -152,12 +153,19 @@ var nemesisSlowSyncs = nemesis{
 	strike: func(o *ordeal) {
 		trace := exec.Command("strace", "-f", "-q", "-o", "/dev/null", "-p", strconv.Itoa(o.process.cmd.Process.Pid),
 			"-e", "trace=fdatasync", "-e", fmt.Sprintf("inject=fdatasync:delay_enter=%d", syncDelay.Microseconds()))
+		var said bytes.Buffer
+		trace.Stderr = &said
 		if err := trace.Start(); err != nil {
 			o.t.Fatal(err)
 		}
 		o.mustAnswer(nemesisSize(time.Second, 3*time.Second))
-		_ = trace.Process.Signal(syscall.SIGTERM)
-		_ = trace.Wait()
+		if err := trace.Process.Signal(syscall.SIGTERM); err != nil {
+			o.t.Fatalf("void: no sync was slow: %v", err)
+		}
+		var end *exec.ExitError
+		if err := trace.Wait(); errors.As(err, &end) && end.Exited() && end.ExitCode() == 1 {
+			o.t.Fatalf("void: no sync was slow: strace: %v\n%s", err, &said)
+		}
 	},
 }
 

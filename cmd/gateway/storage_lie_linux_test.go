@@ -17,7 +17,8 @@ const lyingDisks = 1
 // that; but whoever has kept the seq and the hash of the last answer finds out by verify, which says what is left.
 func TestALyingDiskIsFound(t *testing.T) {
 	disks := countFor(t, "GATEWAY_LYING_DISKS", lyingDisks)
-	lost := 0
+	needMounts(t)
+	lost, found := 0, 0
 	for n := range disks {
 		t.Run(cutOptions[n%len(cutOptions)], func(t *testing.T) {
 			dir, seed := t.TempDir(), rand.Uint64()
@@ -26,9 +27,13 @@ func TestALyingDiskIsFound(t *testing.T) {
 			r := &cutting{torture: newTorture(t, seed), disk: disk}
 			r.moveTo(dir)
 			lost += r.lieAndCut()
+			found++
 		})
 	}
-	t.Logf("lying disks: %d; answers lost: %d; found: %d (%d)", disks, lost, disks, disks)
+	t.Logf("lying disks: %d; answers lost: %d; found: %d (%d)", disks, lost, found, disks)
+	if found == 0 && !t.Failed() {
+		t.Skip("SKIPPED: no disk could be made to lie")
+	}
 }
 
 // lieAndCut returns how many answers were lost, which must be some and be found.
