@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -176,6 +177,54 @@ func TestWhatWasRightIsKnownForAWhileAndNoLongerThanItIsRight(t *testing.T) {
 			t.Errorf("a user who is gone: %v", err)
 		}
 	})
+}
+
+// A password that was right is checked again after an hour: who may not be checked now is told so then, and not before.
+func TestWhatWasRightIsCheckedAgainAfterAnHour(t *testing.T) {
+	for _, test := range []struct {
+		after time.Duration
+		want  error
+	}{{after: 58 * time.Minute}, {after: 61 * time.Minute, want: access.ErrDelayed}} {
+		synctest.Test(t, func(t *testing.T) {
+			r := registry(t, access.Options{}, ana("secret"))
+			if err := login(r, here, "ana", "secret"); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(test.after)
+			var tries sync.WaitGroup
+			for i := range 100 { // more failures than a network has
+				tries.Go(func() { login(r, here, fmt.Sprint("user", i), "x") })
+			}
+			synctest.Wait()
+			if err := login(r, here, "ana", "secret"); !errors.Is(err, test.want) {
+				t.Errorf("after %v: %v, want %v", test.after, err, test.want)
+			}
+			tries.Wait()
+		})
+	}
+}
+
+// A password that is another's hash by the time it has been checked lets nobody in. Both are of the same password, so that only a
+// change in the middle of a check refuses it.
+func TestALoginDoesNotOutliveAChangeDuringItsCheck(t *testing.T) {
+	hashes := []string{access.Hash([]byte("secret")), access.Hash([]byte("secret"))}
+	r := registry(t, access.Options{}, access.User{Name: "ana", Hash: hashes[0]})
+	for began, i := time.Now(), 1; time.Since(began) < time.Minute; i++ {
+		ended := make(chan error)
+		go func() { ended <- login(r, here, "ana", "secret") }()
+		for range 1000 {
+			runtime.Gosched()
+		}
+		if _, err := r.Replace([]access.User{{Name: "ana", Hash: hashes[i%2]}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; errors.Is(err, access.ErrWrong) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Error("no login was refused in a minute of changes")
 }
 
 // TestALoginEndsWithItsContext has one wait behind a failure's hold.
