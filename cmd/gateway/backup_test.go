@@ -36,6 +36,7 @@ func TestTortureOfBackups(t *testing.T) {
 	run := newTorture(t, seed)
 	p := run.start()
 	owe(t, p.addresses["mqtt"][0])
+	met := 0
 	for range rounds {
 		for _, killed := range []bool{false, true} {
 			home, before := homeOfBackup(t), run.told.all()
@@ -46,6 +47,9 @@ func TestTortureOfBackups(t *testing.T) {
 				<-time.After(time.Duration(run.random.Int64N(int64(recoveryTime))))
 				if _, err := p.stop(syscall.SIGKILL); err != nil {
 					t.Fatal(err)
+				}
+				if len(taken) == 0 { // it is still being taken
+					met++
 				}
 				p = run.start()
 			}
@@ -59,6 +63,10 @@ func TestTortureOfBackups(t *testing.T) {
 		}
 	}
 	run.finish()
+	t.Logf("%d kills of %d met a backup", met, rounds)
+	if met == 0 && rounds >= 6 {
+		t.Fatal("void: no kill met a backup")
+	}
 }
 
 // TestTortureOfVerify verifies the journal of a gateway again and again while it is loaded by both doors, killed and restarted.

@@ -240,6 +240,8 @@ log: { level: debug, format: ` + format + ` }
 				publish := leanFrame(0x30, append(mqttText(evil), memo...))
 				speak(t, p.addresses["mqtt"][0], strangersConnect("ana", "", ""), subscribe)
 				speak(t, p.addresses["mqtt"][0], strangersConnect("ana", "", ""), publish)
+				operation := leanFrame(0x30, append(mqttText("bank/ops"), evil+memo...))
+				speak(t, p.addresses["mqtt"][0], strangersConnect("ana", "", ""), operation)
 				speak(t, p.addresses["mqtt"][1], []byte("GET /"+evil+" HTTP/1.1\r\nHost: "+evil+"\r\nOrigin: "+evil+"\r\n\r\n"))
 				speak(t, p.addresses["admin"][0], []byte("GET /"+evil+" HTTP/1.1\r\nHost: "+evil+"\r\nX: "+evil+"\r\n\r\n"))
 				quoted, _ := json.Marshal(evil)
