@@ -143,7 +143,7 @@ func describeTear(torn journal.Tear) string {
 	if torn.Bytes == 0 {
 		return "no"
 	}
-	return fmt.Sprintf("%d bytes of %s from byte %d on: never acknowledged, the next start cuts them off",
+	return fmt.Sprintf("%d bytes of %s from byte %d on: not acknowledged; if no gateway is writing them, the next start cuts them off",
 		torn.Bytes, torn.File, torn.Offset)
 }
 
