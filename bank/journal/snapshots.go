@@ -211,9 +211,8 @@ func (d *draft) copyParts(n int) error {
 // flush writes what has gathered and syncs it, so that a sync of a batch beside it never waits for more. What would go into the
 // reserve is not written: a snapshot that nobody needs must not stop a bank that has space.
 func (d *draft) flush() error {
-	end := d.offset + int64(len(d.buf))
-	blocks := (end+blockBytes-1)/blockBytes - d.offset/blockBytes
-	if above, _, err := spare(d.s.e.fsys); err == nil && above < blocks*blockBytes {
+	grows := inBlocks(d.offset+int64(len(d.buf))) - d.offset/blockBytes*blockBytes
+	if above, _, err := spare(d.s.e.fsys); err == nil && above < grows {
 		return fmt.Errorf("%w: a snapshot would take the reserve", syscall.ENOSPC)
 	}
 	if _, err := d.file.WriteAt(d.buf, d.offset); err != nil {
