@@ -28,11 +28,12 @@ const (
 
 func reserve(total int64) int64 { return min(LargestReserve, total/ReserveShare) }
 
-// spare returns how many bytes the disk has above the reserve, and the reserve.
+// spare returns how many bytes the disk has above the reserve, and the reserve. A disk that does not say is no disk that fails: the
+// error wraps [ErrNoSpace], so that who needs to know asks again.
 func spare(fsys disk.FS) (above, kept int64, err error) {
 	free, total, err := fsys.Space()
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, fmt.Errorf("%w, or does not say: %w", ErrNoSpace, err)
 	}
 	kept = reserve(total)
 	return free - kept, kept, nil
