@@ -149,6 +149,9 @@ func (r Rate) Of(a Amount) (Amount, bool) {
 		return 0, false
 	}
 	quotient, remainder := bits.Div64(high, low, scale)
+	if quotient > uint64(MaxAmount) { // or one more might be zero
+		return 0, false
+	}
 	half := scale - remainder
 	if remainder > half || (remainder == half && quotient&1 == 1) {
 		quotient++

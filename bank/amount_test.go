@@ -119,9 +119,10 @@ func TestAShareThatDoesNotFitIsTold(t *testing.T) {
 		fits bool
 	}{
 		{"1", bank.MaxAmount, bank.MaxAmount, true},
-		{"2", 1 << 52, bank.MaxAmount + 1, false},
+		{"2", 1 << 52, 0, false},
 		{"999999999999", 9007, 9006999999990993, true},
-		{"999999999999", 18446745, 0, false}, // a little more than 64 bits
+		{"2048.36772", 9005582295404241, 0, false}, // all 64 bits, before it is rounded up
+		{"999999999999", 18446745, 0, false},       // a little more than 64 bits
 		{"999999999999", bank.MaxAmount, 0, false},
 	} {
 		rate, err := bank.ParseRate(c.rate)

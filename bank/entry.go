@@ -241,6 +241,8 @@ func (r *entryReader) peer() netip.AddrPort {
 	return peer
 }
 
+// postings reads the list at an entry's end. A named account is a client's: if any bytes could be one, a list that a client has
+// forged would lead on over whatever else is in a file.
 func (r *entryReader) postings(e *Entry) []Posting {
 	n := r.uvarint()
 	postings := e.Postings[:0]
@@ -264,7 +266,7 @@ func (r *entryReader) postings(e *Entry) []Posting {
 			p.Account = YieldAccount
 		}
 		p.Amount = Amount(r.varint())
-		if r.bad || p.Account == "" || e.placeOf(p.Account) != place {
+		if r.bad || p.Account == "" || e.placeOf(p.Account) != place || place == placeNamed && !p.Account.Valid() {
 			r.bad = true
 			break
 		}

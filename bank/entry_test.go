@@ -176,6 +176,8 @@ func TestAnEntryHasOneForm(t *testing.T) {
 		"more postings than it has":     written[:len(written)-6] + "02" + "0102",
 		"more postings than bytes":      written[:len(written)-6] + "7f" + "0102",
 		"a posting without its account": written[:len(written)-4] + "00" + "00" + "02",
+		"a posting to what is none":     written[:len(written)-4] + "00" + "02" + "6180" + "02",
+		"a posting to another house":    written[:len(written)-4] + "00" + "02" + "4061" + "02",
 	} {
 		b, err := hex.DecodeString(text)
 		if err != nil {

@@ -192,15 +192,8 @@ func (l *Ledger) judge(op *Operation, e *Entry) {
 		return
 	}
 	e.Balance, e.HasBalance = balance, true
-	var from, to Account
-	switch op.Kind {
-	case KindDeposit:
-		from, to = CashAccount, op.Account
-	case KindWithdraw:
-		from, to = op.Account, CashAccount
-	case KindTransfer:
-		from, to = op.Account, op.To
-	default:
+	from, to, moves := e.sides()
+	if !moves {
 		return
 	}
 	if e.Code = l.allows(from, to, op.Amount); e.Code != OK {
@@ -213,6 +206,19 @@ func (l *Ledger) judge(op *Operation, e *Entry) {
 	if to == op.Account {
 		e.Balance += op.Amount
 	}
+}
+
+// sides returns the accounts that a client's operation moves its amount between, or false.
+func (e *Entry) sides() (from, to Account, moves bool) {
+	switch e.Kind {
+	case KindDeposit:
+		return CashAccount, e.Account, true
+	case KindWithdraw:
+		return e.Account, CashAccount, true
+	case KindTransfer:
+		return e.Account, e.To, true
+	}
+	return "", "", false
 }
 
 func (l *Ledger) open(account Account) bool {

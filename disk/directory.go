@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,8 +22,8 @@ const (
 // directory is the [FS] of a real directory.
 type directory string
 
-// Dir returns the directory at path. It makes it and its parents, if they are missing, and makes their names durable. An empty
-// path is nobody's choice of the working directory.
+// Dir returns the directory at path. It makes it and its parents, if they are missing, and makes their names durable, also that of
+// one which a process made that was killed before it could. An empty path is nobody's choice of the working directory.
 func Dir(path string) (FS, error) {
 	if path == "" {
 		return nil, errors.New("disk: the path of a directory is empty")
@@ -31,22 +32,42 @@ func Dir(path string) (FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	existing := path
-	for {
-		if _, err := os.Stat(existing); !errors.Is(err, os.ErrNotExist) || existing == filepath.Dir(existing) {
-			break
-		}
-		existing = filepath.Dir(existing)
-	}
-	if err := os.MkdirAll(path, directoryMode); err != nil {
+	if err := makeDir(path, func(dir string) error { return directory(dir).SyncDir() }); err != nil {
 		return nil, err
 	}
-	for made := path; made != existing; made = filepath.Dir(made) {
-		if err := directory(filepath.Dir(made)).SyncDir(); err != nil {
-			return nil, err
+	return directory(path), nil
+}
+
+// makeDir makes what is missing of an absolute path, one directory after the other, and each name is durable before the next is
+// made. So of what it finds only the last may be without: it begins with the name of that.
+func makeDir(path string, sync func(dir string) error) error {
+	existing, missing := path, []string(nil)
+	found, err := os.Stat(existing)
+	for errors.Is(err, os.ErrNotExist) && existing != filepath.Dir(existing) {
+		missing = append(missing, existing)
+		existing = filepath.Dir(existing)
+		found, err = os.Stat(existing)
+	}
+	if err == nil && found.IsDir() {
+		if err := sync(filepath.Dir(existing)); err != nil && !othersToSync(err) {
+			return err
 		}
 	}
-	return directory(path), nil
+	for _, dir := range slices.Backward(missing) {
+		if err := os.MkdirAll(dir, directoryMode); err != nil {
+			return err
+		}
+		if err := sync(filepath.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(path, directoryMode) // or there is something else
+}
+
+// othersToSync reports whether err says that a directory is not this user's to sync, who has then made nothing in it; or that it
+// is of a kind that nobody can sync, like that of a system that cannot be written.
+func othersToSync(err error) bool {
+	return errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EROFS)
 }
 
 // Existing returns the directory at path, which it does not make.

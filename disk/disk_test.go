@@ -64,6 +64,69 @@ func TestARealDirectory(t *testing.T) {
 	}
 }
 
+// TestEachNameOfAPathIsDurableBeforeTheNextIsMade ends the making of a path at every sync, as a kill would, and then lets another
+// process make it: each name on the way is synced after it was made, before what is in it was, and once more when that may have failed.
+func TestEachNameOfAPathIsDurableBeforeTheNextIsMade(t *testing.T) {
+	killed := errors.New("killed")
+	for ended := 0; ; ended++ {
+		top := t.TempDir()
+		path := filepath.Join(top, "a", "b", "c")
+		durable := map[string]bool{top: true}
+		syncs, kill := 0, ended
+		sync := func(dir string) error {
+			if syncs++; syncs > kill {
+				return killed
+			}
+			for name := path; name != top; name = filepath.Dir(name) {
+				if _, err := os.Stat(name); err == nil && filepath.Dir(name) == dir {
+					durable[name] = true
+				} else if err == nil && !durable[filepath.Dir(name)] {
+					t.Errorf("ended at sync %d: %s is there, and its parent is not durable", ended, name)
+				}
+			}
+			return nil
+		}
+		first := disk.MakeDir(path, sync)
+		kill = 1000
+		if err := disk.MakeDir(path, sync); err != nil || len(durable) != 4 {
+			t.Errorf("ended at sync %d: %v, durable are %v", ended, err, durable)
+		}
+		if first == nil {
+			if ended != 4 {
+				t.Errorf("%d syncs", ended)
+			}
+			break
+		}
+		if first != killed {
+			t.Fatal(first)
+		}
+	}
+}
+
+// TestADirectoryThatIsThereMayBeInAnothers, who does not let us sync it; what is made in one that cannot be synced is an error.
+func TestADirectoryThatIsThereMayBeInAnothers(t *testing.T) {
+	top := t.TempDir()
+	for failure, others := range map[error]bool{syscall.EACCES: true, syscall.EPERM: true, syscall.EINVAL: true, syscall.EROFS: true, syscall.EIO: false} {
+		fail := func(string) error { return &os.PathError{Op: "open", Path: top, Err: failure} }
+		if err := disk.MakeDir(top, fail); (err == nil) != others || err != nil && !errors.Is(err, failure) {
+			t.Errorf("it is there: %v", err)
+		}
+		if err := disk.MakeDir(filepath.Join(top, "new"), fail); !errors.Is(err, failure) {
+			t.Errorf("it is new: %v, want %v", err, failure)
+		}
+		os.Remove(filepath.Join(top, "new"))
+	}
+	file := filepath.Join(top, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, filepath.Join(file, "x")} {
+		if _, err := disk.Dir(path); !errors.Is(err, syscall.ENOTDIR) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 func TestNoPathIsNoDirectory(t *testing.T) {
 	if fsys, err := disk.Dir(""); err == nil {
 		t.Errorf("it is %v", fsys)

@@ -11,6 +11,7 @@ import (
 type Checker struct {
 	roll roll
 	key  *PublicKey
+	own  bool   // the roll is in the journal's own directory
 	from int64  // where in the roll the next head is looked for
 	next record // the head that comes next; none when its seq is 0
 	told CheckReport
@@ -26,6 +27,7 @@ type CheckReport struct {
 	Heads int
 	Last  Head // the last of them
 	Gaps  int  // between them heads are missing, or torn
+	Torn  int  // bytes of a first head that a crash has torn, in the journal's own directory, where there is no other
 }
 
 // NewChecker returns a checker of the heads in a file of so many bytes, which key must have signed. The file is one that Heads
@@ -33,6 +35,14 @@ type CheckReport struct {
 // file must be asked before the journal is read.
 func NewChecker(file io.ReaderAt, size int64, key *PublicKey) *Checker {
 	return &Checker{roll: roll{file, size}, key: key, base: 1}
+}
+
+// NewOwnChecker is [NewChecker] for the file in the journal's own directory. There a crash may have torn the first head, so that there
+// is none: a start cuts off what there is of it, and nobody has the head.
+func NewOwnChecker(file io.ReaderAt, size int64, key *PublicKey) *Checker {
+	c := NewChecker(file, size, key)
+	c.own = true
+	return c
 }
 
 // Entry takes the next entry of the journal in, which begins with the first. It never fails: [Checker.Finish] tells.
@@ -130,6 +140,8 @@ func (c *Checker) Finish(journal [16]byte) (CheckReport, error) {
 		return c.told, c.bad
 	case c.next.Seq != 0:
 		return c.told, c.cut()
+	case c.told.Heads == 0 && c.own && c.roll.size <= int64(maxRecord): // as openKept has it
+		c.told.Torn = int(c.roll.size)
 	case c.told.Heads == 0 && c.roll.size > 0:
 		return c.told, fmt.Errorf("%w: there is none in the file", ErrHead)
 	}

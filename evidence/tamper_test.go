@@ -261,3 +261,22 @@ func TestH1EditedHeads(t *testing.T) {
 		}
 	}
 }
+
+// TestAFirstHeadThatIsTornIsNoDamage where the journal is: as much as a start cuts off. Elsewhere, or with a byte more, it is no file of
+// heads.
+func TestAFirstHeadThatIsTornIsNoDamage(t *testing.T) {
+	d := disktest.New(1)
+	h := build(t, d, evidence.Options{Every: never})
+	h.deposit(5)
+	for bytes, want := range map[int]error{0: nil, 1: nil, evidence.MaxHead + 1: nil, evidence.MaxHead + 2: evidence.ErrHead} {
+		torn := strings.Repeat("x", bytes)
+		c := evidence.NewOwnChecker(strings.NewReader(torn), int64(bytes), goldenKey(t).Public())
+		told, err := c.Finish(h.engine.ID())
+		if !errors.Is(err, want) || want == nil && told != (evidence.CheckReport{Torn: bytes}) {
+			t.Errorf("%d bytes: %+v, %v", bytes, told, err)
+		}
+		if _, err := check(h.engine, []byte(torn), goldenKey(t).Public()); bytes > 0 && !errors.Is(err, evidence.ErrHead) {
+			t.Errorf("%d bytes elsewhere: %v", bytes, err)
+		}
+	}
+}

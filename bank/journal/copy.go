@@ -25,7 +25,7 @@ type Copied struct {
 //
 // It takes no lock and changes nothing in from. The copy is a journal as [Engine.Close] leaves it, with the newest snapshot
 // that is whole. What a checksum or a hash can tell is checked before anything is written: an error that wraps
-// [ErrDamaged] is from's. Whoever relies on the copy calls [Verify] on it. After an error to holds what nobody should take
+// [ErrDamaged] is from's. The disk of to keeps its reserve: see [CheckRoom]. Whoever relies on the copy calls [Verify] on it. After an error to holds what nobody should take
 // for a journal.
 func Copy(ctx context.Context, from, to disk.FS) (Copied, error) {
 	s, err := surveyBeside(from)
@@ -45,6 +45,9 @@ func Copy(ctx context.Context, from, to disk.FS) (Copied, error) {
 	}
 	for _, seg := range s.segments[:end.segment] {
 		bytes := seg.bytesTo(&end)
+		if err := CheckRoom(to, bytes); err != nil { // others may have taken it meanwhile
+			return copied, err
+		}
 		if err := disk.Copy(ctx, from, to, seg.name, bytes); err != nil {
 			return copied, fmt.Errorf("copy %s: %w", seg.name, err)
 		}
@@ -79,17 +82,14 @@ func (seg *segment) bytesTo(end *position) int64 {
 
 // checkRoom makes sure that there is space for all before end, so that a disk that is too small is told in a moment.
 func (s *survey) checkRoom(to disk.FS, end *position) error {
-	needed := int64(2 * markSlot)
+	sizes := []int64{2 * markSlot}
 	for _, seg := range s.segments[:end.segment] {
-		needed += seg.bytesTo(end)
+		sizes = append(sizes, seg.bytesTo(end))
 	}
 	if len(s.snapshots) > 0 {
-		needed += s.snapshots[0].bytes
+		sizes = append(sizes, s.snapshots[0].bytes)
 	}
-	if free, _, err := to.Space(); err == nil && free < needed {
-		return fmt.Errorf("%w: a copy takes %d bytes, and %d are free", ErrNoSpace, needed, free)
-	}
-	return nil
+	return CheckRoom(to, sizes...)
 }
 
 // copySnapshot copies the newest snapshot that is whole, if there is one, and returns its bytes. One that a gateway beside us

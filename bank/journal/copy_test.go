@@ -228,8 +228,8 @@ func TestACopyThatFailsSaysSo(t *testing.T) {
 	}
 }
 
-// TestACopyTellsItsBytesAndAsksForSo copies a journal with two snapshots, with one and without: a disk that holds so many bytes is
-// large enough, and one that holds a byte less is refused before anything is written.
+// TestACopyTellsItsBytesAndAsksForSo copies a journal with two snapshots, with one and without: a disk that holds so many blocks, and
+// its reserve, is large enough, and one that holds a byte less is refused before anything is written.
 func TestACopyTellsItsBytesAndAsksForSo(t *testing.T) {
 	s := smallJournal(t, closed)
 	for snapshots := 2; snapshots >= 0; snapshots-- {
@@ -240,18 +240,22 @@ func TestACopyTellsItsBytesAndAsksForSo(t *testing.T) {
 			t.Fatalf("%v, %d files are open", err, left)
 		}
 		names, _ := target.List()
-		held := int64(0)
+		held, needed := int64(0), int64(0)
 		for _, name := range names {
-			held += int64(len(target.Bytes(name)))
+			bytes := int64(len(target.Bytes(name)))
+			held, needed = held+bytes, needed+(bytes+4095)/4096*4096
+		}
+		for free := needed; needed-needed/journal.ReserveShare < free; {
+			needed++
 		}
 		if copied.Bytes != held || len(target.Bytes("mark")) != 8192 {
 			t.Errorf("%d snapshots: %d bytes copied, the copy has %d", snapshots, copied.Bytes, held)
 		}
 		exact, small := disktest.New(1), disktest.New(1)
-		exact.Limit(held)
-		small.Limit(held - 1)
+		exact.Limit(needed)
+		small.Limit(needed - 1)
 		if _, err := journal.Copy(t.Context(), s.disk, exact); err != nil {
-			t.Errorf("%d snapshots, on a disk of %d bytes: %v", snapshots, held, err)
+			t.Errorf("%d snapshots, on a disk of %d bytes: %v", snapshots, needed, err)
 		}
 		if _, err := journal.Copy(t.Context(), s.disk, small); !errors.Is(err, journal.ErrNoSpace) || small.Ops() != 0 {
 			t.Errorf("%d snapshots, on a disk of a byte less: %v, %d operations", snapshots, err, small.Ops())
@@ -261,6 +265,25 @@ func TestACopyTellsItsBytesAndAsksForSo(t *testing.T) {
 				s.disk.Delete(name)
 			}
 		}
+	}
+}
+
+// TestACopyAsksForSpaceAgainBeforeEachSegment, because others write meanwhile.
+func TestACopyAsksForSpaceAgainBeforeEachSegment(t *testing.T) {
+	s := smallJournal(t, closed)
+	target := disktest.New(1)
+	target.Limit(16 << 20)
+	target.Before = func(op disktest.Op) error {
+		if free, total, _ := target.Space(); op.File == firstSegment && op.Kind == disktest.Create {
+			target.Put("others", make([]byte, free-total/journal.ReserveShare-4096)) // enough for the first
+		}
+		return nil
+	}
+	if _, err := journal.Copy(t.Context(), s.disk, target); !errors.Is(err, journal.ErrNoSpace) {
+		t.Error(err)
+	}
+	if free, total, _ := target.Space(); free < total/journal.ReserveShare {
+		t.Errorf("%d bytes of %d are left", free, total)
 	}
 }
 

@@ -24,7 +24,7 @@ const (
 // TestAnEntryThatCannotBeIsDamageThoughItsHashHolds forges journals whose second entry breaks the book or has another form, and
 // whose checksums and hashes are right. Whoever reads one names the place.
 func TestAnEntryThatCannotBeIsDamageThoughItsHashHolds(t *testing.T) {
-	good := bank.Entry{Seq: 1, Time: time.Unix(1, 0), Kind: bank.KindDeposit, Account: "ana", Amount: 5,
+	good := bank.Entry{Seq: 1, Time: time.Unix(1, 0), Kind: bank.KindDeposit, Account: "ana", Amount: 5, Balance: 5, HasBalance: true,
 		Postings: []bank.Posting{{Account: "@cash", Amount: -5}, {Account: "ana", Amount: 5}}}
 	first := good.AppendCanonical(nil)
 	for name, forge := range map[string]func(e *bank.Entry) []byte{
@@ -41,7 +41,7 @@ func TestAnEntryThatCannotBeIsDamageThoughItsHashHolds(t *testing.T) {
 		"a kind that is not": func(e *bank.Entry) []byte { e.Kind = 9; return nil },
 	} {
 		second := good
-		second.Seq = 2
+		second.Seq, second.Balance = 2, 10
 		canonical := forge(&second)
 		if canonical == nil {
 			canonical = second.AppendCanonical(nil)
@@ -70,7 +70,7 @@ func TestAnEntryThatCannotBeIsDamageThoughItsHashHolds(t *testing.T) {
 
 // opening is an entry that opens an account, with a note of so many bytes.
 func opening(seq uint64, note int) []byte {
-	e := bank.Entry{Seq: seq, Time: time.Unix(1, 0), Kind: bank.KindOpen, Account: bank.Account(fmt.Sprint("a", seq))}
+	e := bank.Entry{Seq: seq, Time: time.Unix(1, 0), Kind: bank.KindOpen, Account: bank.Account(fmt.Sprint("a", seq)), HasBalance: true}
 	e.Origin.Delivery = strings.Repeat("d", note)
 	return e.AppendCanonical(nil)
 }

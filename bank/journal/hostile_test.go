@@ -2,6 +2,8 @@ package journal_test
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,14 +19,53 @@ import (
 func TestMemosThatLookLikeFramesCostNoTime(t *testing.T) {
 	// Seven frames that begin a batch: checksum, length with the flag, link, format, seq of three bytes.
 	text := strings.Repeat("aaaa"+"aa\xc2\x80"+"aaaaaaaa"+"\x01"+"\xd0\xac\x01", 7)
-	binary := strings.Repeat("aaaa"+"\x00\x80\x00\x80"+"aaaaaaaa"+"\x01"+"\xd0\xac\x01", 20)
+	frames := strings.Repeat("aaaa"+"\x00\x80\x00\x80"+"aaaaaaaa"+"\x01"+"\xd0\xac\x01", 20)
 	honest := startAfterTornBatch(t, strings.Repeat("h", len(text)), "")
-	for name, hostile := range map[string][2]string{"a memo": {text, ""}, "a delivery": {"h", binary}} {
+	for name, hostile := range map[string][2]string{
+		"a memo": {text, ""}, "a delivery": {"h", frames}, "a delivery and a memo": {skipping, listsOfPostings(t)},
+	} {
 		if took := startAfterTornBatch(t, hostile[0], hostile[1]); took > 10*honest+time.Second {
 			t.Errorf("%s: a start took %v, and %v after an honest batch", name, took, honest)
 		}
 	}
 }
+
+// skipping is a memo that reads as the beginning of a posting to an account of 64 bytes.
+const skipping = "\x00@"
+
+// listsOfPostings returns a delivery of heads of frames that reach over half of the batch. Each goes on as a list of postings, to
+// accounts whose names lead over the next head, and, with the memo, over what is between this delivery and the next.
+func listsOfPostings(t *testing.T) string {
+	t.Helper()
+	const bytes = 512
+	e := bank.Entry{Seq: 22_100, Time: time.Now(), Kind: bank.KindDeposit, Principal: "p", Account: "a", Amount: 1, Memo: skipping,
+		Balance: 22_100, HasBalance: true, Origin: bank.Origin{Door: bank.DoorMQTT, Delivery: strings.Repeat("D", bytes)},
+		Postings: []bank.Posting{{Account: bank.CashAccount, Amount: -1}, {Account: "a", Amount: 1}}}
+	canonical := string(e.AppendCanonical(nil))
+	first, memo := strings.Index(canonical, "DD"), strings.LastIndex(canonical, skipping)
+	toMemo, toNext := memo-first-bytes, len(canonical)-memo-len(skipping)+16+first
+	size := tornBatch / 2 * (16 + len(canonical))
+	head := binary.LittleEndian.AppendUint32([]byte("aaaa"), uint32(size)|1<<31)
+	head = binary.AppendUvarint(append(head, "aaaaaaaa\x01"...), 23_600) // a seq that may be there
+	head = append(head, "\x02\x07"+strings.Repeat("\x00", 12)...)        // a yield of nobody's
+	head = binary.AppendUvarint(head, uint64(size/8))
+	list := strings.Repeat("n", 64-toNext) + "\x02"
+	for len(list)+2+len(head)+2 <= bytes {
+		list += "\x00" + string(rune(len(head)-1)) + string(head)
+	}
+	list += strings.Repeat("\x03\x02", (bytes-2-len(list))/2)
+	if len(list)%2 == 1 {
+		list += "\x00" + string(rune(toMemo)) + "n"
+	} else {
+		list += "\x00" + string(rune(toMemo-1))
+	}
+	if len(list) != bytes {
+		t.Fatalf("the delivery has %d bytes", len(list))
+	}
+	return list
+}
+
+const tornBatch = 1500 // operations
 
 // startAfterTornBatch returns how long a start takes after a power cut that has taken the first sectors of a batch, and the mark.
 func startAfterTornBatch(t *testing.T, memo, delivery string) time.Duration {
@@ -43,7 +84,7 @@ func startAfterTornBatch(t *testing.T, memo, delivery string) time.Duration {
 	hostile := deposit("a", 1, "")
 	hostile.Memo, hostile.Origin = memo, bank.Origin{Door: bank.DoorMQTT, Delivery: delivery}
 	ops = ops[:0]
-	for range 500 {
+	for range tornBatch {
 		ops = append(ops, hostile)
 	}
 	commit(t, engine, ops...)
@@ -51,7 +92,7 @@ func startAfterTornBatch(t *testing.T, memo, delivery string) time.Duration {
 	for _, name := range []string{firstSegment, second} {
 		b := content(t, dir, name)
 		if name == second {
-			at := bytes.Index(b, []byte(memo)) / 512 * 512
+			at := (bytes.Index(b, []byte(cmp.Or(delivery, memo))) + 511) / 512 * 512
 			clear(b[at : at+1024])
 		}
 		put(t, torn, name, b)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"gateway/bank"
 	"gateway/disk"
 	"gateway/disk/disktest"
 )
@@ -122,15 +123,59 @@ func TestRoomForALargeEntryIsMadeOrNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := extend(untold{d}, p, capacity+1); !errors.Is(err, syscall.EIO) {
+	if err := extend(&untold{FS: d, silent: true}, p, capacity+1); !errors.Is(err, syscall.EIO) || !errors.Is(err, ErrNoSpace) {
 		t.Errorf("when nobody tells the space: %v", err)
 	}
 }
 
-// untold is a disk that does not say how much space it has.
-type untold struct{ disk.FS }
+// untold is a disk that does not say how much space it has while it is silent.
+type untold struct {
+	disk.FS
+	silent bool
+}
 
-func (untold) Space() (free, total int64, err error) { return 0, 0, syscall.EIO }
+func (u *untold) Space() (free, total int64, err error) {
+	if u.silent {
+		return 0, 0, syscall.EIO
+	}
+	return u.FS.Space()
+}
+
+// TestSpaceThatIsNotToldIsAskedForAgain: a preparer that cannot learn how much there is waits as for space, and a snapshot is left out;
+// nothing fails.
+func TestSpaceThatIsNotToldIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &untold{FS: disktest.New(1), silent: true}
+		p := newPreparer(d, false, func(err error) error { t.Error(err); return err })
+		p.request(2, 4096)
+		synctest.Wait()
+		if _, err := p.take(4096); !errors.Is(err, ErrNoSpace) || !p.starved() {
+			t.Fatalf("take: %v, starved %v", err, p.starved())
+		}
+		d.silent = false
+		<-time.After(retryAfter + 1)
+		synctest.Wait()
+		if taken, err := p.take(4096); err != nil || taken.number != 2 || p.starved() {
+			t.Fatalf("when it is told: %+v, %v, starved %v", taken, err, p.starved())
+		}
+		p.close()
+	})
+	d := &untold{FS: disktest.New(1)}
+	engine, err := Open("", Options{Rules: bank.Rules{CreateAccounts: true}, Decimals: 2, FS: d, Inline: true, SnapshotEvery: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.silent = true
+	for range 4 { // commits that a snapshot takes
+		ops := []bank.Operation{{Kind: bank.KindDeposit, Principal: "p", Account: "ana", Amount: 1}}
+		if err := engine.Commit(t.Context(), ops, make([]bank.Reply, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := engine.Close(); err != nil {
+		t.Error(err)
+	}
+}
 
 // TestAPreparerDoesWhatItIsAskedFor: nothing before, one segment, and nothing more until it is asked again.
 func TestAPreparerDoesWhatItIsAskedFor(t *testing.T) {

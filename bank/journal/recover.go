@@ -77,7 +77,7 @@ func (e *Engine) open() error {
 	if int(s.identity.decimals) != e.options.Decimals {
 		return fmt.Errorf("%w: the journal keeps %d, not %d", ErrDecimals, s.identity.decimals, e.options.Decimals)
 	}
-	e.identity = s.identity
+	e.identity, s.locked = s.identity, true
 	newest, err := e.restore(s)
 	if err != nil {
 		return err
@@ -220,6 +220,8 @@ func (e *Engine) rewrite(s *survey, last *segment) error {
 }
 
 // errOther says that a file has been read twice, and was not the same.
+// After a failed sync the system may show bytes that the disk never had, and forget them. Nothing is damaged, and the next start
+// serves what there is.
 var errOther = errors.New("journal: the disk shows other bytes than a moment ago; start again")
 
 // reread makes sure that what was written anew is what was read: after a failed sync the system may forget, between the two, bytes

@@ -38,6 +38,36 @@ func TestAStartServesOnlyWhatIsStillThere(t *testing.T) {
 	closeEngine(t, again)
 }
 
+// TestAStartThatForgetsEarlierSaysSo: what the system has forgotten between the look at all frames and the reading of their entries,
+// with a snapshot or without, is no damage either.
+func TestAStartThatForgetsEarlierSaysSo(t *testing.T) {
+	const reading = 3 // after the header and the frames
+	for _, every := range []int{1_000_000, 1} {
+		d := disktest.New(1)
+		o := options()
+		o.FS, o.Inline, o.SnapshotEvery = d, true, every
+		engine := open(t, "", o)
+		for range 4 {
+			commit(t, engine, deposit("a", 1, ""))
+		}
+		mark, before := d.Bytes("mark"), d.Bytes(firstSegment)
+		commit(t, engine, deposit("a", 2, ""))
+		d.Kill()
+		d = d.Fork(1)
+		d.Put("mark", mark)
+		o.FS = &later{d, firstSegment, reading, func() { d.Put(firstSegment, before) }}
+		if _, err := journal.Open("", o); err == nil || errors.Is(err, journal.ErrDamaged) || !strings.Contains(err.Error(), "start again") {
+			t.Errorf("a snapshot every %d entries: %v", every, err)
+		}
+		o.FS = d
+		again := open(t, "", o)
+		if again.Seq() != 4 {
+			t.Errorf("a snapshot every %d entries: the next start serves up to entry %d", every, again.Seq())
+		}
+		closeEngine(t, again)
+	}
+}
+
 // TestAFailedLookAtWhatIsWrittenAnewIsTold fails every look of a start that has no mark and writes the last segment anew.
 func TestAFailedLookAtWhatIsWrittenAnewIsTold(t *testing.T) {
 	d := disktest.New(1)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"gateway/bank"
@@ -207,8 +208,13 @@ func (d *draft) copyParts(n int) error {
 	return d.err
 }
 
-// flush writes what has gathered and syncs it, so that a sync of a batch beside it never waits for more.
+// flush writes what has gathered and syncs it, so that a sync of a batch beside it never waits for more. What would go into the
+// reserve is not written: a snapshot that nobody needs must not stop a bank that has space.
 func (d *draft) flush() error {
+	grows := inBlocks(d.offset+int64(len(d.buf))) - d.offset/blockBytes*blockBytes
+	if above, _, err := spare(d.s.e.fsys); err == nil && above < grows {
+		return fmt.Errorf("%w: a snapshot would take the reserve", syscall.ENOSPC)
+	}
 	if _, err := d.file.WriteAt(d.buf, d.offset); err != nil {
 		return err
 	}

@@ -141,6 +141,54 @@ func TestASnapshotAsksForSpace(t *testing.T) {
 	}
 }
 
+// TestASnapshotLeavesTheReserve: the first of a journal, and one of a book that has grown since the last, find out while they are
+// written that they are larger than what there is. They are given up, and the bank goes on; with space there is another.
+func TestASnapshotLeavesTheReserve(t *testing.T) {
+	d := disktest.New(1)
+	heard := &listener{}
+	o := options()
+	o.FS, o.Inline, o.SegmentBytes, o.SnapshotEvery, o.Observer = d, true, 1<<20, 400, heard
+	engine := open(t, "", o)
+	write := func(n int) {
+		t.Helper()
+		ops := make([]bank.Operation, n)
+		for i := range ops {
+			ops[i] = deposit(bank.Account(fmt.Sprint("a", engine.Seq(), "-", i)), 1, "")
+		}
+		for _, reply := range commit(t, engine, ops...) {
+			if reply.Code != bank.OK {
+				t.Fatalf("%+v", reply)
+			}
+		}
+	}
+	const limit = 64 << 20
+	d.Limit(limit)
+	for _, first := range []bool{true, false} {
+		wanted := len(heard.snapshots) + 1
+		_, above, _ := newestSnapshot(d)
+		if above = above * 5 / 4; first {
+			above = 4096
+		}
+		free, _, _ := d.Space()
+		d.Put("others", make([]byte, free-limit/journal.ReserveShare-above))
+		failed := len(heard.failures)
+		write(2000)
+		for range 3 { // commits that a snapshot takes
+			write(1)
+		}
+		left, _, _ := d.Space()
+		if names, _ := d.List(); left < limit/journal.ReserveShare || slices.Contains(names, "snapshot.tmp") || len(heard.failures) == failed ||
+			!errors.Is(heard.failures[failed], syscall.ENOSPC) {
+			t.Errorf("%d bytes were left, and now %d; %v; there are %v", above, left-limit/journal.ReserveShare, heard.failures, names)
+		}
+		d.Delete("others")
+		for write(400); len(heard.snapshots) < wanted; {
+			write(1)
+		}
+	}
+	closeEngine(t, engine)
+}
+
 // TestADraftTakesNoSpace: of a snapshot for which there was none nothing is left, and what could not be removed is told.
 func TestADraftTakesNoSpace(t *testing.T) {
 	for _, kind := range []disktest.Kind{disktest.Write, disktest.Sync} {

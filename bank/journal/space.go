@@ -1,6 +1,10 @@
 package journal
 
-import "gateway/disk"
+import (
+	"fmt"
+
+	"gateway/disk"
+)
 
 // The reserve is what the journal leaves of a disk: below it, operations that write are answered [bank.Unavailable], and
 // balances go on. It is there so that a disk is refused before it is full, and so that a recovery, which writes the last
@@ -24,12 +28,30 @@ const (
 
 func reserve(total int64) int64 { return min(LargestReserve, total/ReserveShare) }
 
-// spare returns how many bytes the disk has above the reserve, and the reserve.
+// spare returns how many bytes the disk has above the reserve, and the reserve. A disk that does not say is no disk that fails: the
+// error wraps [ErrNoSpace], so that who needs to know asks again.
 func spare(fsys disk.FS) (above, kept int64, err error) {
 	free, total, err := fsys.Space()
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, fmt.Errorf("%w, or does not say: %w", ErrNoSpace, err)
 	}
 	kept = reserve(total)
 	return free - kept, kept, nil
+}
+
+// inBlocks returns how much of a disk so many bytes take.
+func inBlocks(bytes int64) int64 { return (bytes + blockBytes - 1) / blockBytes * blockBytes }
+
+// CheckRoom makes sure that files of these sizes leave the disk of fsys its reserve, also where no journal is: what disk a
+// directory shares with one is not for certain, and a copy that is refused harms less than a bank that is stopped by it. An
+// error wraps [ErrNoSpace]. A disk that does not say how much it has is not in the way.
+func CheckRoom(fsys disk.FS, sizes ...int64) error {
+	needed := int64(0)
+	for _, bytes := range sizes {
+		needed += inBlocks(bytes)
+	}
+	if above, kept, err := spare(fsys); err == nil && above < needed {
+		return fmt.Errorf("%w: a copy takes %d bytes, and %d are free, of which %d stay so", ErrNoSpace, needed, above+kept, kept)
+	}
+	return nil
 }

@@ -21,6 +21,7 @@ import (
 //
 // What remains is the last batch. It is cut off at its last whole entry: a batch is not one act, each of its entries is.
 type survey struct {
+	locked    bool // nobody else writes in the directory
 	identity  identity
 	names     []string // of all files
 	mark      *mark

@@ -22,10 +22,10 @@ type Report struct {
 	Torn     Tear // what the next start will cut off
 }
 
-// Verify reads the journal in dir from its first entry and checks all there is to check: every checksum, seq and hash, that
-// each entry is in canonical form and follows from the book before it, and that the book sums to zero. It changes nothing,
-// takes no lock and may run beside a gateway, whose last batch may then look torn. An error that is not about reading is a
-// [*DamageError] or an [ErrFormat].
+// Verify reads the journal in dir from its first entry and checks all there is to check: every checksum, seq and hash; that
+// each entry is in canonical form, follows from the book before it, moves what was asked, tells the book's balance and decides
+// an id that was not decided before; and that the book sums to zero. It changes nothing, takes no lock and may run beside a
+// gateway, whose last batch may then look torn. An error that is not about reading is a [*DamageError] or an [ErrFormat].
 func Verify(dir string) (Report, error) {
 	fsys, err := disk.Existing(dir)
 	if err != nil {
@@ -90,11 +90,20 @@ func (s *survey) report(fsys disk.FS, f func(*bank.Entry, [32]byte) error) (Repo
 		ID: s.identity.id, Entries: s.end.seq, Hash: s.end.hash, Decimals: int(s.identity.decimals), Segments: len(s.segments),
 		Torn: s.torn,
 	}
-	ledger := bank.NewLedger(bank.Rules{}, s.identity.key, noHistory{})
+	past := history{fsys: fsys, writer: &writer{identity: &s.identity}}
+	defer past.close()
+	ledger := bank.NewLedger(bank.Rules{}, s.identity.key, &past)
 	var last hash
 	err := s.walk(fsys, s.begin(), func(e *bank.Entry, frame []byte, ref uint64) error {
-		if err := ledger.Post(e, ref); err != nil {
+		err := ledger.Post(e, ref)
+		if err == nil {
+			err = ledger.Audit(e, ref)
+		}
+		if errors.Is(err, bank.ErrBroken) {
 			return damageAt(ref, e.Seq, err)
+		}
+		if err != nil {
+			return err
 		}
 		last = hashOf(frame, &last)
 		return f(e, last)
@@ -125,11 +134,4 @@ func (s *survey) checkSum(ledger *bank.Ledger) error {
 func damageAt(ref, seq uint64, err error) error {
 	segment, offset := splitRef(ref)
 	return &DamageError{File: segmentName(segment), Offset: offset, Seq: seq, Reason: err.Error()}
-}
-
-// noHistory is the history of a ledger that only posts.
-type noHistory struct{}
-
-func (noHistory) Entry(uint64, *bank.Entry) error {
-	return errors.New("journal: nothing is looked up while a journal is read")
 }

@@ -3,10 +3,13 @@ package journal_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"gateway/bank"
 	"gateway/bank/journal"
 	"gateway/disk/disktest"
 )
@@ -125,5 +128,50 @@ func mustName(t *testing.T, what string, disk *disktest.Disk, seq int, reason st
 	var damage *journal.DamageError
 	if !errors.As(err, &damage) || damage.Seq != uint64(seq) || !strings.Contains(damage.Reason, reason) || damage.Reason == "" {
 		t.Errorf("%s: %v, want entry %d, %q", what, err, seq, reason)
+	}
+}
+
+// TestAnAnswerThatIsNotTrueIsNamed has a second entry with which the book is whole, and which was never decided. A start serves it: to
+// ask each entry what it was asked and told is the auditor's part.
+func TestAnAnswerThatIsNotTrueIsNamed(t *testing.T) {
+	first := bank.Entry{Seq: 1, Time: time.Unix(1, 0), Kind: bank.KindDeposit, Principal: "p", ID: "x1", Account: "ana", Amount: 5,
+		Balance: 5, HasBalance: true, Postings: []bank.Posting{{Account: "@cash", Amount: -5}, {Account: "ana", Amount: 5}}}
+	for reason, forge := range map[string]func(e *bank.Entry){
+		"":                               func(*bank.Entry) {},
+		"a balance of 999, and it is 10": func(e *bank.Entry) { e.Balance = 999 },
+		"a balance of 999, and it is 5": func(e *bank.Entry) {
+			e.Kind, e.Code, e.Balance, e.Postings = bank.KindWithdraw, bank.InsufficientFunds, 999, nil
+		},
+		"are not what was asked": func(e *bank.Entry) { e.Amount++ },
+		"was decided by entry 1": func(e *bank.Entry) { e.ID = first.ID },
+	} {
+		second := first
+		second.Seq, second.ID, second.Balance = 2, "x2", 10
+		forge(&second)
+		disk := disktest.New(1)
+		disk.Put(firstSegment, journal.Forge(1, first.AppendCanonical(nil), second.AppendCanonical(nil)))
+		if reason == "" {
+			if report, err := journal.VerifyFS(disk); err != nil || report.Entries != 2 {
+				t.Errorf("%+v, %v", report, err)
+			}
+			continue
+		}
+		mustName(t, reason, disk, 2, reason)
+		o := options()
+		o.FS = disk
+		closeEngine(t, open(t, "", o))
+	}
+}
+
+// TestAnIDThatCannotBeLookedUpIsNoDamage fails the look that tells whether two entries have one id, or only one fingerprint.
+func TestAnIDThatCannotBeLookedUpIsNoDamage(t *testing.T) {
+	e := bank.Entry{Seq: 1, Time: time.Unix(1, 0), Kind: bank.KindOpen, Principal: "p", ID: "x", Account: "ana", HasBalance: true}
+	first := e.AppendCanonical(nil)
+	e.Seq = 2
+	disk := disktest.New(1)
+	disk.Put(firstSegment, journal.Forge(1, first, e.AppendCanonical(nil)))
+	_, err := journal.VerifyFS(&later{disk, firstSegment, 4, func() { disk.Delete(firstSegment) }}) // the header, the frames, the entries
+	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, journal.ErrDamaged) {
+		t.Error(err)
 	}
 }

@@ -41,7 +41,7 @@ func (e *Engine) Entries(after uint64, visit func(*bank.Entry) error) error {
 
 // walk reads the entries of a surveyed journal again, from a position to its end, and calls f with each, its frame and its
 // reference. The entry and the frame are f's until it returns. An error of f's is returned as it is; a frame that is no
-// entry's canonical form is damage.
+// entry's canonical form is damage, and so is one that is none any more, unless nobody else can have written: see errOther.
 func (s *survey) walk(fsys disk.FS, from position, f func(e *bank.Entry, frame []byte, ref uint64) error) error {
 	var e bank.Entry
 	at := from
@@ -75,6 +75,9 @@ func (s *survey) walkSegment(
 			return fmt.Errorf("read %s: %w", seg.name, err)
 		}
 		damage := DamageError{File: seg.name, Offset: r.Offset(), Seq: at.seq + 1, Reason: reason}
+		if reason != "" && s.locked {
+			return fmt.Errorf("%w: %s at byte %d: %s", errOther, seg.name, r.Offset(), reason)
+		}
 		if reason != "" {
 			return &damage
 		}

@@ -24,7 +24,9 @@ serves it or while none does. The copy holds everything that was answered
 before it began: the MQTT sessions, and the journal up to the last entry that
 is known to be durable, with a snapshot for a quick start. It is written under
 the name DIR.tmp, synced, read back and checked as journal verify does, and
-only then called DIR. The gateway is not asked, locked or stopped.
+only then called DIR. The gateway is not asked, locked or stopped. A sixteenth
+of the disk that DIR is on stays free, of a large one 64 MiB: below that a
+gateway on the same disk would refuse to write.
 
 DIR may be there if it is empty; anything else is refused. To restore, stop the
 gateway, put the directory of ledger.path aside, copy DIR there, and into it
@@ -36,7 +38,7 @@ What was answered after the backup is not in it: let clients whose sessions
 were kept know, or move its mqtt directory away.
 
 Exits 65 when what was to be copied is damaged, with the first bad entry; 2
-when DIR cannot be used, 75 when there is no space in it or the backup was
+when DIR cannot be used, 75 when there is no space for it or the backup was
 interrupted, 70 when a read or a write failed. Then there is no DIR.
 
 Examples:
@@ -146,6 +148,9 @@ func (b *backup) publish(parent disk.FS) error {
 // begin makes the draft's directory and returns the one that it is in. An empty directory in the target's place is removed,
 // which tells at once whether the draft can come to be there.
 func (b *backup) begin(target string) (parent disk.FS, err error) {
+	if target == "" { // nobody's choice of the working directory
+		return nil, fmt.Errorf("%w: its name is empty", errTarget)
+	}
 	if b.target, err = filepath.Abs(target); err != nil {
 		return nil, err
 	}
@@ -182,6 +187,9 @@ func (b *backup) fill(ctx context.Context, from disk.FS, id [16]byte) error {
 	if err != nil {
 		return err
 	}
+	if err := b.checkRoom(to); err != nil {
+		return err
+	}
 	if err := b.fillSessions(ctx, id); err != nil {
 		return err
 	}
@@ -195,6 +203,26 @@ func (b *backup) fill(ctx context.Context, from disk.FS, id [16]byte) error {
 	b.copied, err = journal.Copy(ctx, from, to)
 	b.bytes += b.copied.Bytes
 	return err
+}
+
+// checkRoom makes sure that there is space for the sessions and the heads. [journal.Copy] asks for the rest.
+func (b *backup) checkRoom(to disk.FS) error {
+	sizes := make([]int64, len(headFiles))
+	for i, name := range headFiles {
+		if s, err := os.Stat(filepath.Join(b.source, name)); err == nil {
+			sizes[i] = s.Size()
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(b.source, sessionsDirectory))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		if s, err := entry.Info(); err == nil { // one that has just gone is followed by another
+			sizes = append(sizes, s.Size())
+		}
+	}
+	return journal.CheckRoom(to, sizes...)
 }
 
 func (b *backup) fillSessions(ctx context.Context, id [16]byte) error {

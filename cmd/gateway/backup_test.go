@@ -17,6 +17,7 @@ import (
 
 	"gateway/bank"
 	"gateway/bank/banktest"
+	"gateway/bank/journal"
 	"gateway/client"
 	"gateway/disk/disktest"
 	"gateway/evidence"
@@ -288,6 +289,10 @@ func TestABackupOnAFullDisk(t *testing.T) {
 		if left, err := os.ReadDir(mount); err != nil || len(left) > 0 {
 			t.Fatalf("%d pages: %v is left, %v", pages, left, err)
 		}
+	}
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(mount, &s); err != nil || s.Bavail < s.Blocks/journal.ReserveShare {
+		t.Errorf("of %d blocks %d are left to a gateway, %v", s.Blocks, s.Bavail, err)
 	}
 	if err := verifyOf(target); err != nil {
 		t.Error(err)

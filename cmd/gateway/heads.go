@@ -212,7 +212,11 @@ func (f headFlags) open(dir string) (*headCheck, error) {
 		file.Close()
 		return nil, err
 	}
-	return &headCheck{Checker: evidence.NewChecker(file, status.Size(), key), file: file, named: f.file != ""}, nil
+	checker := evidence.NewOwnChecker
+	if f.file != "" {
+		checker = evidence.NewChecker
+	}
+	return &headCheck{Checker: checker(file, status.Size(), key), file: file, named: f.file != ""}, nil
 }
 
 func (c *headCheck) close() {
@@ -276,6 +280,9 @@ func (c *headCheck) tell(env *environment, dir string, report journal.Report) in
 	fmt.Fprintf(env.stdout, "heads     %d", told.Heads)
 	if told.Heads > 0 {
 		fmt.Fprintf(env.stdout, ", the last of entry %d, %s", told.Last.Seq, told.Last.Time.Format(time.RFC3339Nano))
+	}
+	if told.Torn > 0 {
+		fmt.Fprintf(env.stdout, "; the first is torn, %d bytes that the next start cuts off", told.Torn)
 	}
 	if told.Gaps > 0 {
 		fmt.Fprintf(env.stdout, "; between them %d are missing", told.Gaps)
