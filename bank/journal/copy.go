@@ -25,8 +25,8 @@ type Copied struct {
 //
 // It takes no lock and changes nothing in from. The copy is a journal as [Engine.Close] leaves it, with the newest snapshot
 // that is whole. What a checksum or a hash can tell is checked before anything is written: an error that wraps
-// [ErrDamaged] is from's. The disk of to keeps its reserve: see [CheckRoom]. Whoever relies on the copy calls [Verify] on it. After an error to holds what nobody should take
-// for a journal.
+// [ErrDamaged] is from's. The disk of to keeps its reserve: see [CheckRoom]. Whoever relies on the copy calls [Verify] on it.
+// After an error to holds what nobody should take for a journal.
 func Copy(ctx context.Context, from, to disk.FS) (Copied, error) {
 	s, err := surveyBeside(from)
 	if err != nil {
