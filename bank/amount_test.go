@@ -120,6 +120,7 @@ func TestAShareThatDoesNotFitIsTold(t *testing.T) {
 	}{
 		{"1", bank.MaxAmount, bank.MaxAmount, true},
 		{"2", 1 << 52, 0, false},
+		{"1.5", 6004799503160661, bank.MaxAmount + 1, false}, // half of one more than the greatest, rounded up
 		{"999999999999", 9007, 9006999999990993, true},
 		{"2048.36772", 9005582295404241, 0, false}, // all 64 bits, before it is rounded up
 		{"999999999999", 18446745, 0, false},       // a little more than 64 bits

@@ -126,7 +126,9 @@ func TestAnAuditFindsWhatWasNeverDecided(t *testing.T) {
 func TestAnAuditTakesWhatWasDecided(t *testing.T) {
 	most := operationOf(bank.KindDeposit, "", bank.MaxAmount)
 	ops := []bank.Operation{
-		operationOf(bank.KindYield, "nothing", 0), most, operationOf(bank.KindDeposit, "too much", 1), operationOf(bank.KindYield, "too much", 0),
+		operationOf(bank.KindYield, "nothing", 0),
+		{Kind: bank.KindDeposit, Principal: "p", Account: "least", Amount: 10}, operationOf(bank.KindYield, "y1", 0), // a share of one
+		most, operationOf(bank.KindDeposit, "too much", 1), operationOf(bank.KindYield, "too much", 0),
 		operationOf(bank.KindTransfer, "t", 1000), operationOf(bank.KindWithdraw, "w", bank.MaxAmount/2), operationOf(bank.KindYield, "y", 0),
 		operationOf(bank.KindWithdraw, "too little", bank.MaxAmount), operationOf(bank.KindOpen, "o", 0),
 		{Kind: bank.KindYield, Principal: bank.HousePrincipal, ID: "malformed", Memo: "no rate"},

@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -123,7 +124,9 @@ func TestRoomForALargeEntryIsMadeOrNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := extend(&untold{FS: d, silent: true}, p, capacity+1); !errors.Is(err, syscall.EIO) || !errors.Is(err, ErrNoSpace) {
+	silent := &untold{FS: d}
+	silent.silent.Store(true)
+	if err := extend(silent, p, capacity+1); !errors.Is(err, syscall.EIO) || !errors.Is(err, ErrNoSpace) {
 		t.Errorf("when nobody tells the space: %v", err)
 	}
 }
@@ -131,11 +134,11 @@ func TestRoomForALargeEntryIsMadeOrNot(t *testing.T) {
 // untold is a disk that does not say how much space it has while it is silent.
 type untold struct {
 	disk.FS
-	silent bool
+	silent atomic.Bool
 }
 
 func (u *untold) Space() (free, total int64, err error) {
-	if u.silent {
+	if u.silent.Load() {
 		return 0, 0, syscall.EIO
 	}
 	return u.FS.Space()
@@ -145,14 +148,15 @@ func (u *untold) Space() (free, total int64, err error) {
 // nothing fails.
 func TestSpaceThatIsNotToldIsAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &untold{FS: disktest.New(1), silent: true}
+		d := &untold{FS: disktest.New(1)}
+		d.silent.Store(true)
 		p := newPreparer(d, false, func(err error) error { t.Error(err); return err })
 		p.request(2, 4096)
 		synctest.Wait()
 		if _, err := p.take(4096); !errors.Is(err, ErrNoSpace) || !p.starved() {
 			t.Fatalf("take: %v, starved %v", err, p.starved())
 		}
-		d.silent = false
+		d.silent.Store(false)
 		<-time.After(retryAfter + 1)
 		synctest.Wait()
 		if taken, err := p.take(4096); err != nil || taken.number != 2 || p.starved() {
@@ -165,7 +169,7 @@ func TestSpaceThatIsNotToldIsAskedForAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.silent = true
+	d.silent.Store(true)
 	for range 4 { // commits that a snapshot takes
 		ops := []bank.Operation{{Kind: bank.KindDeposit, Principal: "p", Account: "ana", Amount: 1}}
 		if err := engine.Commit(t.Context(), ops, make([]bank.Reply, 1)); err != nil {

@@ -64,9 +64,12 @@ func verifyReceipt(env *environment, keyText string, args []string) error {
 		defer file.Close()
 		in = file
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxReceiptFile))
+	text, err := io.ReadAll(io.LimitReader(in, maxReceiptFile+1))
 	if err != nil {
 		return err
+	}
+	if len(text) > maxReceiptFile { // what follows is nothing that was signed, whatever it is
+		return fmt.Errorf("the text has more than %d bytes: it is no receipt", maxReceiptFile)
 	}
 	receipt, err := evidence.CheckReceipt(strings.TrimSpace(string(text)), key)
 	if errors.Is(err, evidence.ErrKey) {

@@ -194,10 +194,13 @@ func longestHold(settings config.Investment) time.Duration {
 	return settings.Hold
 }
 
+// logYield tells how a yield ended. No client asks for one and is answered, so that one which nobody got is a warning.
 func logYield(logger *slog.Logger, period string, reply bank.Reply, err error) {
 	switch {
 	case err != nil:
 		logger.Error("yield failed", "period", period, "err", err)
+	case reply.Code != bank.OK:
+		logger.Warn("yield was skipped", "period", period, "code", reply.Code.String(), "seq", reply.Seq)
 	case reply.Duplicate:
 		logger.Info("yield was credited before", "period", period, "seq", reply.Seq)
 	default:
