@@ -2,8 +2,11 @@ package mqtt
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"reflect"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -235,6 +238,40 @@ func TestACheckpointIsAskedForBehindWhatItIsToFind(t *testing.T) {
 	}
 }
 
+// A release that finds no space just as a checkpoint begins is completed by that one, or asks for another.
+func TestWhatIsParkedAsACheckpointBeginsIsCompleted(t *testing.T) {
+	s := &Server{bank: statusBank{}}
+	setDefaults(&s.options)
+	s.sessions = newRegistry(limits{}, silent{}, time.Now)
+	k := &keeper{server: s, store: fullStore{}, seq: func() uint64 { return 0 }}
+	s.sessions.keeper = k
+	k.gap.Store(true)
+	k.mu.Lock() // check cannot see who is parked
+	var checking sync.WaitGroup
+	checking.Go(func() { k.check(t.Context(), checkpointEntries) })
+	for deadline := time.Now().Add(time.Second); k.gap.Load() && time.Now().Before(deadline); runtime.Gosched() {
+	}
+	if k.gap.Load() {
+		t.Error("a checkpoint asks who is parked, and only then takes back that it was asked for")
+	}
+	k.mu.Unlock()
+	completed := false
+	s.sessions.insist([]byte{recordRelease}, func() { completed = true })
+	checking.Wait()
+	k.check(t.Context(), checkpointEntries) // what happens every second
+	if !completed {
+		t.Errorf("%d wait for a checkpoint, and whether one is asked for: %v", len(k.parked), k.gap.Load())
+	}
+}
+
+// statusBank answers at once.
+type statusBank struct{}
+
+func (statusBank) Submit(_ context.Context, _ bank.Operation, done func(bank.Reply, error)) error {
+	done(bank.Reply{}, nil)
+	return nil
+}
+
 // fullStore has no space.
 type fullStore struct{ nowhere }
 
@@ -256,9 +293,10 @@ func TestAFullRegistryIsSweptOnceASecond(t *testing.T) {
 	ask := func(id string) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		s, err := r.makeLocked(claim{id: id, principal: "anonymous"}, true)
+		want := claim{id: id, principal: "anonymous"}
+		err := r.roomLocked(want, true)
 		if err == nil {
-			s.link.expires = now // it has expired
+			r.makeLocked(want, true).link.expires = now // it has expired
 		}
 		return err
 	}

@@ -158,23 +158,20 @@ func (r *registry) take(c *conn, want claim, waited bool) (taken, error) {
 			r.claimants[want.id] = c
 			return got, nil
 		}
-		if got.present = !want.clean && !r.expiredLocked(s); !got.present {
-			got.records += r.forgetLocked(s, durable)
-		}
+		got.present = !want.clean && !r.expiredLocked(s)
 	}
 	if !got.present {
-		if len(unended) >= maxUnended || c.expiry > 0 && len(r.unended) >= r.limits.sessions {
-			return taken{}, errStore
+		if err := r.roomLocked(want, c.expiry > 0); err != nil {
+			return taken{}, err // before anything has changed
+		}
+		if got.session != nil {
+			got.records += r.forgetLocked(got.session, durable)
 		}
 		for _, incarnation := range unended {
 			r.endLocked(want.id, incarnation, durable)
 			got.records++
 		}
-		s, err := r.makeLocked(want, c.expiry > 0)
-		if err != nil {
-			return taken{}, err
-		}
-		got.session = s
+		got.session = r.makeLocked(want, c.expiry > 0)
 	}
 	got.elder = r.outrunLocked(c, want.id)
 	s := got.session
@@ -194,22 +191,35 @@ func (r *registry) take(c *conn, want claim, waited bool) (taken, error) {
 	return got, nil
 }
 
-// makeLocked makes a new session, if there may be one more.
-func (r *registry) makeLocked(want claim, persists bool) (*session, error) {
+// roomLocked returns why there may be no new session: as many have ended without a record of it as may, or there are as many as may
+// be. One in the place of another of its client id is never one too many.
+func (r *registry) roomLocked(want claim, persists bool) error {
+	unended := len(r.unended[want.id])
+	if unended >= maxUnended || persists && unended == 0 && len(r.unended) >= r.limits.sessions {
+		return errStore
+	}
+	if r.sessions[want.id] != nil {
+		return nil
+	}
 	if r.fullLocked(want.principal) != "" && r.now().Sub(r.swept) >= sweepAgain {
 		r.sweepLocked()
 	}
 	if limit := r.fullLocked(want.principal); limit != "" {
 		r.observer.Limited(limit)
-		return nil, errSessions
+		return errSessions
 	}
+	return nil
+}
+
+// makeLocked makes a new session.
+func (r *registry) makeLocked(want claim, persists bool) *session {
 	s := &session{id: want.id, principal: want.principal, own: want.own, registry: r}
 	if r.keeper != nil && persists {
 		r.incarnation++
 		s.incarnation = r.incarnation
 	}
 	r.addLocked(s)
-	return s, nil
+	return s
 }
 
 func (r *registry) addLocked(s *session) {
