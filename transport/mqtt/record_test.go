@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"runtime"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"gateway/packed"
 	"gateway/wire"
 
+	"github.com/mochi-mqtt/server/v2/packets"
 	"pgregory.net/rapid"
 )
 
@@ -202,6 +204,27 @@ func TestAnEntryKnowsBetterThanACheckpoint(t *testing.T) {
 				t.Errorf("that a redelivery is one: %v", known)
 			}
 		})
+	}
+}
+
+// An earlier version could grant more subscriptions than there may be: a start reads all that a client was granted.
+func TestAStartKeepsMoreSubscriptionsThanThereMayBe(t *testing.T) {
+	s := &session{id: "c", principal: "anonymous", own: "bank/replies/c", registry: newRegistry(limits{}, silent{}, time.Now), incarnation: 3}
+	s.link = link{connected: true, persists: true, expiry: time.Hour}
+	begun := s.dump()
+	for n := range 2 * maxSubscriptions {
+		s.subscriptions = append(s.subscriptions, packets.Subscription{Filter: fmt.Sprint("bank/replies/c/", n), Qos: 1})
+	}
+	for name, records := range map[string][][]byte{"in a checkpoint": s.dump(), "behind one": append(begun, s.appendFiltersLocked(nil))} {
+		r := NewRecovery()
+		for _, record := range records {
+			if err := r.Record(record); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if back := restoredSessions(r)["c"].subscribed(); !reflect.DeepEqual(back, s.subscriptions) {
+			t.Errorf("%s: there are %v", name, back)
+		}
 	}
 }
 
