@@ -117,6 +117,11 @@ func (l *Log) gatherLocked(record []byte, done func(error)) (refused error) {
 		return refused
 	}
 	g := l.groups[len(l.groups)-1]
+	if refused == nil && g.lost != nil {
+		if refused = g.lost; done != nil {
+			g.lost = nil // who waits is told
+		}
+	}
 	if refused == nil {
 		g.frames = appendFrame(g.frames, record)
 		l.bytes += size
