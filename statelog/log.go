@@ -43,8 +43,9 @@ type Log struct {
 	done   sync.WaitGroup // for run
 	writer writer         // run's, until it has ended; then Close's
 
-	checkpoint sync.Mutex // held during Checkpoint and the end of Close; guards the next two
+	checkpoint sync.Mutex // held during Checkpoint and the end of Close; guards the next three
 	generation uint64
+	lack       lack
 	shut       bool
 
 	mu      sync.Mutex // guards all below
