@@ -251,6 +251,16 @@ func TestAReloadTellsThatAURIHasOtherLetters(t *testing.T) {
 	}
 }
 
+// What a reload sets apart for a user is the anonymous' no longer. They have lost nothing else: their other connections go on.
+func TestAReloadTakesClientIDsFromTheAnonymous(t *testing.T) {
+	r := registry(t, access.Options{Anonymous: true})
+	before := r.MayUse(bank.AnonymousPrincipal, "atm-1")
+	lost, err := r.Replace([]access.User{{Name: "atm", Certificate: "atm.example", ClientIDs: []string{"atm-*"}}})
+	if after := r.MayUse(bank.AnonymousPrincipal, "atm-1"); err != nil || !before || after || len(lost) > 0 {
+		t.Errorf("anonymous may use atm-1: %v, then %v; lost %v, %v", before, after, lost, err)
+	}
+}
+
 func TestAReloadThatCannotBeLeavesTheUsersAsTheyWere(t *testing.T) {
 	r := registry(t, access.Options{}, access.User{Name: "ana", Certificate: "a.example"})
 	for name, users := range map[string][]access.User{

@@ -26,7 +26,8 @@ type conn struct {
 	// certificate is the one that the client has shown and an authority of the listener's has signed, or nil. It is there
 	// before the CONNECT.
 	certificate *x509.Certificate
-	principal   string // who the client is, once it is known; guarded by server.mu until the session is there
+	principal   string // who the client is, once it is known, and
+	id          string // its client id; both are guarded by server.mu until the session is there
 
 	// ctx ends with the connection; detached is closed when its session, if it had one, is free again.
 	ctx      context.Context

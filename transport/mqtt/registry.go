@@ -67,6 +67,8 @@ type claim struct {
 	principal string
 	own       string
 	clean     bool
+	mayUse    func(principal, id string) bool
+	unseated  string // a principal who may not use the client id any more: a session of his is in nobody's way
 }
 
 // attach gives c the session that it claims, a new one or a stored one (present). A connection that has it is ended first:
@@ -76,6 +78,10 @@ func (r *registry) attach(c *conn, want claim) (s *session, present bool, err er
 	defer r.quit(c, want.id)
 	for waited := false; ; waited = true {
 		got, err := r.take(c, want, waited)
+		for err == errOwner && !want.mayUse(got.owner, want.id) { // which is asked without the lock
+			want.unseated = got.owner
+			got, err = r.take(c, want, waited)
+		}
 		if err != nil {
 			return nil, false, err
 		}
@@ -114,8 +120,9 @@ func (r *registry) quit(c *conn, id string) {
 
 // taken is what a claim brought.
 type taken struct {
-	elder   *conn // has waited until now, in vain
-	rival   *conn // must go first; then nothing has been done
+	owner   string // of the session, who stands in the way
+	elder   *conn  // has waited until now, in vain
+	rival   *conn  // must go first; then nothing has been done
 	session *session
 	present bool
 	before  link       // of a session that is present
@@ -150,15 +157,15 @@ func (r *registry) take(c *conn, want claim, waited bool) (taken, error) {
 	got := taken{session: r.sessions[want.id], durable: make(chan error, len(unended)+2)}
 	durable := func(err error) { got.durable <- err }
 	if s := got.session; s != nil {
-		if s.principal != want.principal {
-			return taken{}, errOwner
+		if s.principal != want.principal && s.principal != want.unseated {
+			return taken{owner: s.principal}, errOwner
 		}
 		if got.rival = s.connection(); got.rival != nil {
 			got.elder = r.outrunLocked(c, want.id)
 			r.claimants[want.id] = c
 			return got, nil
 		}
-		got.present = !want.clean && !r.expiredLocked(s)
+		got.present = s.principal == want.principal && !want.clean && !r.expiredLocked(s)
 	}
 	if !got.present {
 		if err := r.roomLocked(want, c.expiry > 0); err != nil {
@@ -192,13 +199,13 @@ func (r *registry) take(c *conn, want claim, waited bool) (taken, error) {
 }
 
 // roomLocked returns why there may be no new session: as many have ended without a record of it as may, or there are as many as may
-// be. One in the place of another of its client id is never one too many.
+// be. One in the place of another of its client id and principal is never one too many.
 func (r *registry) roomLocked(want claim, persists bool) error {
 	unended := len(r.unended[want.id])
 	if unended >= maxUnended || persists && unended == 0 && len(r.unended) >= r.limits.sessions {
 		return errStore
 	}
-	if r.sessions[want.id] != nil {
+	if s := r.sessions[want.id]; s != nil && s.principal == want.principal {
 		return nil
 	}
 	if r.fullLocked(want.principal) != "" && r.now().Sub(r.swept) >= sweepAgain {
