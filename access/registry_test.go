@@ -223,6 +223,7 @@ func TestAReloadTellsWhoLostSomething(t *testing.T) {
 		"another password":     {with(func(u *access.User) { u.Hash = cheapHash("two") }), true},
 		"no password":          {with(func(u *access.User) { u.Hash = "" }), true},
 		"another certificate":  {with(func(u *access.User) { u.Certificate = "b.example" }), true},
+		"DNS in capitals":      {with(func(u *access.User) { u.Certificate = "A.EXAMPLE" }), false},
 		"an auditor now":       {with(func(u *access.User) { u.Auditor = true }), true},
 		"another has its name": {with(func(u *access.User) { u.Name = "bia" }), true},
 	} {
@@ -231,6 +232,32 @@ func TestAReloadTellsWhoLostSomething(t *testing.T) {
 		if err != nil || lost["ana"] != c.lost || len(lost) > 1 {
 			t.Errorf("%s: lost %v, %v; want %v", name, slices.Sorted(maps.Keys(lost)), err, c.lost)
 		}
+	}
+}
+
+// URIs are compared byte by byte, also by a reload: one in other letters is of other certificates.
+func TestAReloadTellsThatAURIHasOtherLetters(t *testing.T) {
+	user := func(uri string) access.User {
+		return access.User{Name: "ana", Certificate: uri, ClientIDs: []string{"ana"}}
+	}
+	r := registry(t, access.Options{}, user("spiffe://bank/ATM"))
+	for _, step := range []struct {
+		uri  string
+		lost bool
+	}{{"spiffe://bank/ATM", false}, {"spiffe://bank/atm", true}} {
+		if lost, err := r.Replace([]access.User{user(step.uri)}); err != nil || lost["ana"] != step.lost {
+			t.Errorf("%s: lost %v, %v", step.uri, lost, err)
+		}
+	}
+}
+
+// What a reload sets apart for a user is the anonymous' no longer. They have lost nothing else: their other connections go on.
+func TestAReloadTakesClientIDsFromTheAnonymous(t *testing.T) {
+	r := registry(t, access.Options{Anonymous: true})
+	before := r.MayUse(bank.AnonymousPrincipal, "atm-1")
+	lost, err := r.Replace([]access.User{{Name: "atm", Certificate: "atm.example", ClientIDs: []string{"atm-*"}}})
+	if after := r.MayUse(bank.AnonymousPrincipal, "atm-1"); err != nil || !before || after || len(lost) > 0 {
+		t.Errorf("anonymous may use atm-1: %v, then %v; lost %v, %v", before, after, lost, err)
 	}
 }
 

@@ -89,7 +89,7 @@ func covers(pattern, id string) bool {
 
 // within reports whether p has everything that before had, and is known by the same credentials.
 func (p *principal) within(before *principal) bool {
-	if p.Hash != before.Hash || !strings.EqualFold(p.Certificate, before.Certificate) || p.Auditor != before.Auditor {
+	if p.Hash != before.Hash || canonicalSAN(p.Certificate) != canonicalSAN(before.Certificate) || p.Auditor != before.Auditor {
 		return false
 	}
 	if before.operations&^p.operations != 0 || before.everything && !p.everything {

@@ -16,6 +16,9 @@ const draftBytes = 256 << 10
 // replace all that were appended before it was called; those that were appended since are kept behind them. So what write
 // emits must hold everything appended before, and may hold what is appended beside it, which is then replayed again.
 //
+// Where space is short, write is called twice: first to learn how much it emits. One that may not fit is not begun, and while there is
+// no more space not measured again for a while, up to a minute: whoever gets [ErrNoSpace] may try again as often as he likes.
+//
 // A checkpoint is whole or not at all. After an error of write's, which is returned as it is, of [ErrNoSpace], [ErrTooLarge]
 // or [ErrClosed], the records before are still there, and another may be tried. There is one at a time; others wait.
 func (l *Log) Checkpoint(write func(emit func(record []byte) error) error) error {
@@ -24,14 +27,22 @@ func (l *Log) Checkpoint(write func(emit func(record []byte) error) error) error
 	if err := l.stopped(); err != nil {
 		return err
 	}
-	before, err := l.turn()
+	ahead, err := l.room(write)
+	if err != nil {
+		return err
+	}
+	before, err := l.turn(ahead)
 	if err != nil {
 		return err
 	}
 	d := &draft{l: l, name: checkName(l.generation)}
 	if err := d.compose(write); err != nil {
-		return d.drop(err)
+		if err = d.drop(err); errors.Is(err, ErrNoSpace) {
+			l.surprised()
+		}
+		return err
 	}
+	l.lack = lack{}
 	l.size.Add(-before)
 	names, err := l.fsys.List()
 	if err == nil {
@@ -43,9 +54,9 @@ func (l *Log) Checkpoint(write func(emit func(record []byte) error) error) error
 	return nil
 }
 
-// turn begins the next generation and returns how many bytes were appended before it.
-func (l *Log) turn() (before int64, err error) {
-	t, err := prepareTurn(l.fsys, l.generation+1, l.ahead)
+// turn begins the next generation, its log filled ahead so far, and returns how many bytes were appended before it.
+func (l *Log) turn(ahead int64) (before int64, err error) {
+	t, err := prepareTurn(l.fsys, l.generation+1, ahead)
 	if err != nil {
 		return 0, l.judge(fmt.Errorf("prepare %s: %w", logName(l.generation+1), err))
 	}

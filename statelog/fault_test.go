@@ -3,6 +3,7 @@ package statelog_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -235,6 +236,31 @@ func TestWhatIsLostIsTold(t *testing.T) {
 		t.Errorf("Close is told %v", err)
 	}
 	if got := contents(t, disk); len(got) != 1 || got[0] != "kept" {
+		t.Errorf("kept is %q", got)
+	}
+}
+
+// TestNothingOfAGroupIsKeptBehindWhatItLost, however much room there is, until somebody was told: whoever waits relies on all that
+// was before.
+func TestNothingOfAGroupIsKeptBehindWhatItLost(t *testing.T) {
+	disk := disktest.New(1)
+	log := open(t, disk)
+	held, goOn := make(chan struct{}), make(chan struct{})
+	log.Append(tooLarge, func(error) { close(held); <-goOn })
+	<-held
+	var told []error
+	done := func(err error) { told = append(told, err) }
+	log.Append([]byte("before"), done)
+	log.Append(tooLarge, nil)
+	log.Append([]byte("behind"), nil)
+	log.Append([]byte("told"), done)
+	log.Append([]byte("kept"), done)
+	close(goOn)
+	closeLog(t, log)
+	if len(told) != 3 || told[0] != nil || !errors.Is(told[1], statelog.ErrTooLarge) || told[2] != nil {
+		t.Errorf("those who wait are told %v", told)
+	}
+	if got := contents(t, disk); !slices.Equal(got, []string{"before", "kept"}) {
 		t.Errorf("kept is %q", got)
 	}
 }

@@ -43,8 +43,9 @@ type Log struct {
 	done   sync.WaitGroup // for run
 	writer writer         // run's, until it has ended; then Close's
 
-	checkpoint sync.Mutex // held during Checkpoint and the end of Close; guards the next two
+	checkpoint sync.Mutex // held during Checkpoint and the end of Close; guards the next three
 	generation uint64
+	lack       lack
 	shut       bool
 
 	mu      sync.Mutex // guards all below
@@ -117,6 +118,11 @@ func (l *Log) gatherLocked(record []byte, done func(error)) (refused error) {
 		return refused
 	}
 	g := l.groups[len(l.groups)-1]
+	if refused == nil && g.lost != nil {
+		if refused = g.lost; done != nil {
+			g.lost = nil // who waits is told
+		}
+	}
 	if refused == nil {
 		g.frames = appendFrame(g.frames, record)
 		l.bytes += size

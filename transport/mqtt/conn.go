@@ -26,7 +26,8 @@ type conn struct {
 	// certificate is the one that the client has shown and an authority of the listener's has signed, or nil. It is there
 	// before the CONNECT.
 	certificate *x509.Certificate
-	principal   string // who the client is, once it is known; guarded by server.mu until the session is there
+	principal   string // who the client is, once it is known, and
+	id          string // its client id; both are guarded by server.mu until the session is there
 
 	// ctx ends with the connection; detached is closed when its session, if it had one, is free again.
 	ctx      context.Context
@@ -61,9 +62,11 @@ type conn struct {
 	ear    atomic.Pointer[ear] // of an auditor
 
 	closing  atomic.Bool
-	flushing sync.Mutex // one batch is collected and written at a time; taken before writing
-	writing  sync.Mutex // one packet, or one batch, at a time
+	parting  atomic.Bool // disconnect was called: the session is let go, and then linger ends the connection
+	flushing sync.Mutex  // one batch is collected and written at a time; taken before writing
+	writing  sync.Mutex  // one packet, or one batch, at a time
 	hungUp   sync.Once
+	bound    *time.Timer // closes wire when it has lingered for farewellTime; set before parting, and not at a stop
 	arriving atomic.Bool // its CONNECT is being looked at, or has been
 	accepted atomic.Bool // CONNACK said yes
 }
@@ -204,11 +207,17 @@ func (c *conn) fill() error {
 			return err
 		}
 	}
+	if c.parting.Load() { // whose deadline may have been moved just now
+		return net.ErrClosed
+	}
 	n, err := c.wire.Read(c.buffer[c.end:])
 	c.end += n
 	c.brimful = c.end == len(c.buffer)
 	if n > 0 {
 		return nil
+	}
+	if c.parting.Load() {
+		return net.ErrClosed
 	}
 	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
 		return keepAliveTimeout
@@ -262,7 +271,9 @@ func (c *conn) farewell(why reason) {
 		return
 	}
 	c.wire.SetReadDeadline(time.Now().Add(farewellTime))
-	io.CopyN(io.Discard, c.wire, farewellBytes)
+	if !c.parting.Load() { // else somebody waits for its session
+		io.CopyN(io.Discard, c.wire, farewellBytes)
+	}
 }
 
 // say sends a DISCONNECT, if the client is one that may get it.
@@ -283,19 +294,59 @@ func (c *conn) hurry(deadline time.Time) {
 	c.wire.SetWriteDeadline(deadline)
 }
 
-// disconnect ends the connection from any goroutine.
+// disconnect ends the connection from any goroutine, and linger then lets its client take what was written. Who waits for its
+// session does not wait for that.
 func (c *conn) disconnect(why reason) {
 	c.say(why)
-	c.hangUp()
+	if !c.accepted.Load() { // nothing was written
+		c.hangUp()
+		return
+	}
+	c.hungUp.Do(func() {
+		c.closing.Store(true)
+		if why != shuttingDown { // which has a bound of its own
+			c.bound = time.AfterFunc(farewellTime, func() { c.wire.Close() })
+		}
+		c.parting.Store(true)
+		c.cancel()
+		c.hurry(time.Unix(1, 0))
+		c.wire.SetReadDeadline(time.Unix(1, 0))
+	})
 }
 
-// hangUp closes the connection. Whoever waits for it, or in it, goes on.
+// linger reads and throws away what still comes on a connection that disconnect has ended, until its client has hung up or sends
+// nothing for farewellTime: closing a socket with bytes unread, or a little before they come, would destroy what the client has not
+// taken. Only the reading goroutine calls it, when the session is free.
+func (c *conn) linger() {
+	if !c.parting.Load() {
+		return
+	}
+	if c.bound != nil {
+		defer c.bound.Stop()
+	}
+	c.visitor.SetWriteDeadline(time.Now().Add(farewellTime))
+	if w, ok := c.wire.(*webSocket); ok {
+		w.CloseWrite()
+	}
+	for err := c.visitor.CloseWrite(); err == nil; {
+		c.visitor.SetReadDeadline(time.Now().Add(farewellTime))
+		_, err = c.visitor.Read(c.buffer)
+	}
+}
+
+// hangUp closes the connection at once. Whoever waits for it, or in it, goes on.
 func (c *conn) hangUp() {
 	c.hungUp.Do(func() {
 		c.closing.Store(true)
 		c.cancel()
 		c.wire.Close()
 	})
+}
+
+// abort closes it also when it lingers.
+func (c *conn) abort() {
+	c.hangUp()
+	c.wire.Close()
 }
 
 // Write sends whole packets. mochi and our writer share it.
@@ -305,6 +356,9 @@ func (c *conn) Write(b []byte) (int, error) {
 	err := c.wire.SetWriteDeadline(time.Now().Add(c.server.options.WriteTimeout))
 	if err == nil && c.closing.Load() {
 		err = c.wire.SetWriteDeadline(time.Now().Add(farewellTime))
+	}
+	if err == nil && c.ctx.Err() != nil { // the deadline was moved too late for disconnect to see
+		err = net.ErrClosed
 	}
 	n := 0
 	if err == nil {

@@ -40,6 +40,7 @@ func (s *Server) welcome(c *conn, cl *mochi.Client, pk *packets.Packet) error {
 	s.setSilence(c, cl)
 	want := claim{
 		id: cl.ID, principal: c.principal, own: s.options.ownTopic(cl.ID), clean: pk.Connect.Clean,
+		mayUse: s.options.Access.MayUse,
 	}
 	var err error
 	c.session, c.present, err = s.sessions.attach(c, want)

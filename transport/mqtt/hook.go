@@ -67,14 +67,18 @@ func (h *hook) OnSessionEstablish(cl *mochi.Client, _ packets.Packet) {
 	c := connOf(cl)
 	h.server.prune(c.session)
 	c.listen()
-	stored := c.session.subscribed()
-	for _, sub := range stored {
-		h.server.broker.Topics.Subscribe(cl.ID, sub)
-		cl.State.Subscriptions.Add(sub.Filter, sub)
-	}
+	h.know(cl, c.session.subscribed())
 	cl.Properties.Clean = true
 	cl.Properties.Props.SessionExpiryInterval = 0
 	cl.Properties.Props.SessionExpiryIntervalFlag = false
+}
+
+// know makes mochi know of subscriptions. What it knows are those of the session, and they are counted by it.
+func (h *hook) know(cl *mochi.Client, subscriptions []packets.Subscription) {
+	for _, sub := range subscriptions {
+		h.server.broker.Topics.Subscribe(cl.ID, sub)
+		cl.State.Subscriptions.Add(sub.Filter, sub)
+	}
 }
 
 // OnSessionEstablished starts the writer, now that the CONNACK is out.
@@ -144,6 +148,7 @@ func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, granted []byte)
 			}
 		}
 	}
+	h.know(cl, before) // of which some were asked for again
 }
 
 // explain tells an auditor of MQTT 5 that it is not for want of rights that it cannot have the journal or its heads.

@@ -168,11 +168,11 @@ func (k *keeper) check(ctx context.Context, entries uint64) {
 	if !k.settle(ctx) {
 		return
 	}
+	k.gap.Store(false) // first: who is parked from now on, and not found below, asks for another checkpoint
 	k.mu.Lock()
 	parked := k.parked
 	k.parked = nil
 	k.mu.Unlock()
-	k.gap.Store(false)
 	ends := k.server.sessions.pendingEnds()
 	err := k.store.Checkpoint(func(emit func([]byte) error) error { return k.dump(seq, emit) })
 	if err != nil && !k.stuck {

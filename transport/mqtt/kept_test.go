@@ -1,6 +1,7 @@
 package mqtt_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -499,6 +500,37 @@ func TestWhatIsGivenUpOnAFullDiskStaysAway(t *testing.T) {
 	p.publish(note{qos: 1, id: 2, payload: deposit("1", 1)})
 	p.ack(tPuback, 2, 0)
 	p.quiet()
+}
+
+// A SUBSCRIBE that a full disk refuses changes nothing: what was subscribed before is served on, and no more filters are granted
+// afterwards than a session may have.
+func TestASubscribeThatIsRefusedOnAFullDiskChangesNothing(t *testing.T) {
+	const most = 16
+	h := keep(t, nil)
+	p, _ := enter(t, h.address, keeps(4, "c"))
+	p.subscribe(1, "bank/replies/c", 1)
+	for n := range most - 2 {
+		p.subscribe(2, fmt.Sprint("bank/replies/c/", n), 1)
+	}
+	h.shelf.set(func() { h.shelf.full = true })
+	p.send(framed(tSubscribe<<4|2, []byte{0, 3}, text("bank/replies/c"), []byte{0}, text("bank/replies/c/new"), []byte{1}))
+	if k := p.expect(tSuback); !bytes.Equal(k.granted, []byte{0x80, 0x80}) {
+		t.Fatalf("on a full disk: %x", k.granted)
+	}
+	h.shelf.set(func() { h.shelf.full = false })
+	for n, want := range []byte{1, 0x80, 0x80} {
+		if k := p.subscribe(4, fmt.Sprint("bank/replies/c/more", n), 1); k.granted[0] != want {
+			t.Errorf("%d more: 0x%02x", n+1, k.granted[0])
+		}
+	}
+	h = h.killed()
+	p, _ = enter(t, h.address, keeps(4, "c"))
+	if k := p.subscribe(5, "bank/replies/c/yet another", 1); k.granted[0] != 0x80 {
+		t.Errorf("after the restart: 0x%02x", k.granted[0])
+	}
+	p.publish(note{qos: 1, id: 6, payload: deposit("1", 1)})
+	p.ack(tPuback, 6, 0)
+	p.reply(1)
 }
 
 // The disk is full when a session ends, and the process is killed before a checkpoint: the session does not come back, and stands

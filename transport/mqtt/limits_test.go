@@ -201,6 +201,7 @@ func TestABankThatTakesNothing(t *testing.T) {
 					t.Errorf("%v: %+v", c.err, a)
 				}
 			}
+			p.conn.Close()
 		}
 		stop()
 		if err := <-served; err != nil {

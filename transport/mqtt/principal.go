@@ -53,7 +53,7 @@ func (s *Server) admit(c *conn, cl *mochi.Client, pk *packets.Packet) error {
 		if !s.chooseID(cl, principal) {
 			return badClientID
 		}
-		if s.enroll(c, principal, revocations) {
+		if s.enroll(c, principal, cl.ID, revocations) {
 			return nil
 		}
 	}
@@ -110,26 +110,28 @@ func (s *Server) chooseID(cl *mochi.Client, principal string) bool {
 	return false
 }
 
-// enroll notes who c's client is, unless rights were revoked since it was asked: then it must be asked again.
-func (s *Server) enroll(c *conn, principal string, revocations uint64) bool {
+// enroll notes who c's client is and its client id, unless rights were revoked since they were asked for: then they must be asked
+// for again.
+func (s *Server) enroll(c *conn, principal, id string, revocations uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.revocations.Load() != revocations {
 		return false
 	}
-	c.principal = principal
+	c.principal, c.id = principal, id
 	return true
 }
 
-// Revoke ends the connections of the principals that have lost something, and of those whose CONNECT is looked at meanwhile.
-// Access must know of the change already. What was accepted from them is done, and their sessions are kept: whoever may
-// still come back finds its replies. Any goroutine may call it.
+// Revoke ends the connections of the principals that have lost something, those whose principal may not use their client id any more,
+// and those whose CONNECT is looked at meanwhile. Access must know of the change already. What was accepted from them is done, and
+// their sessions are kept: whoever may still come back finds its replies. One that nobody may come back to ends when the client id is
+// asked for by somebody who may use it. Any goroutine may call it.
 func (s *Server) Revoke(lost func(principal string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revocations.Add(1)
 	for c := range s.conns { // while there is one, nobody has waited for running to its end
-		if c.principal != "" && lost(c.principal) {
+		if c.principal != "" && (lost(c.principal) || !s.options.Access.MayUse(c.principal, c.id)) {
 			s.running.Go(func() { c.disconnect(administrative) }) // which may wait for a peer that does not read
 		}
 	}

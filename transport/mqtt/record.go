@@ -299,13 +299,12 @@ func appendFilters(dst []byte, subscriptions []packets.Subscription) []byte {
 	return dst
 }
 
+// filters reads what appendFilters has written. There may be more than maxSubscriptions: an earlier version has granted such, on a
+// full disk, and a client keeps what it was granted.
 func (f *recordReader) filters() []packets.Subscription {
 	n := f.Uvarint()
-	if f.Bad = f.Bad || n > maxSubscriptions; f.Bad {
-		return nil
-	}
-	subscriptions := make([]packets.Subscription, 0, n)
-	for range n {
+	subscriptions := make([]packets.Subscription, 0, min(n, maxSubscriptions))
+	for i := uint64(0); i < n && !f.Bad; i++ {
 		filter, options := string(f.short()), f.Byte()
 		subscriptions = append(subscriptions, packets.Subscription{
 			Filter: filter, Qos: options &^ (filterNoLocal | filterRetainAsPublished), NoLocal: options&filterNoLocal != 0,

@@ -2,8 +2,12 @@ package mqtt
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"reflect"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +15,7 @@ import (
 	"gateway/packed"
 	"gateway/wire"
 
+	"github.com/mochi-mqtt/server/v2/packets"
 	"pgregory.net/rapid"
 )
 
@@ -202,6 +207,27 @@ func TestAnEntryKnowsBetterThanACheckpoint(t *testing.T) {
 	}
 }
 
+// An earlier version could grant more subscriptions than there may be: a start reads all that a client was granted.
+func TestAStartKeepsMoreSubscriptionsThanThereMayBe(t *testing.T) {
+	s := &session{id: "c", principal: "anonymous", own: "bank/replies/c", registry: newRegistry(limits{}, silent{}, time.Now), incarnation: 3}
+	s.link = link{connected: true, persists: true, expiry: time.Hour}
+	begun := s.dump()
+	for n := range 2 * maxSubscriptions {
+		s.subscriptions = append(s.subscriptions, packets.Subscription{Filter: fmt.Sprint("bank/replies/c/", n), Qos: 1})
+	}
+	for name, records := range map[string][][]byte{"in a checkpoint": s.dump(), "behind one": append(begun, s.appendFiltersLocked(nil))} {
+		r := NewRecovery()
+		for _, record := range records {
+			if err := r.Record(record); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if back := restoredSessions(r)["c"].subscribed(); !reflect.DeepEqual(back, s.subscriptions) {
+			t.Errorf("%s: there are %v", name, back)
+		}
+	}
+}
+
 // A backup copies the sessions before the journal: there may be entries of a session that began between the two. No other
 // session may be taken for that one, even if no checkpoint can be made before the next crash.
 func TestASessionThatIsNotKnownKeepsItsIncarnation(t *testing.T) {
@@ -235,6 +261,40 @@ func TestACheckpointIsAskedForBehindWhatItIsToFind(t *testing.T) {
 	}
 }
 
+// A release that finds no space just as a checkpoint begins is completed by that one, or asks for another.
+func TestWhatIsParkedAsACheckpointBeginsIsCompleted(t *testing.T) {
+	s := &Server{bank: statusBank{}}
+	setDefaults(&s.options)
+	s.sessions = newRegistry(limits{}, silent{}, time.Now)
+	k := &keeper{server: s, store: fullStore{}, seq: func() uint64 { return 0 }}
+	s.sessions.keeper = k
+	k.gap.Store(true)
+	k.mu.Lock() // check cannot see who is parked
+	var checking sync.WaitGroup
+	checking.Go(func() { k.check(t.Context(), checkpointEntries) })
+	for deadline := time.Now().Add(time.Second); k.gap.Load() && time.Now().Before(deadline); runtime.Gosched() {
+	}
+	if k.gap.Load() {
+		t.Error("a checkpoint asks who is parked, and only then takes back that it was asked for")
+	}
+	k.mu.Unlock()
+	completed := false
+	s.sessions.insist([]byte{recordRelease}, func() { completed = true })
+	checking.Wait()
+	k.check(t.Context(), checkpointEntries) // what happens every second
+	if !completed {
+		t.Errorf("%d wait for a checkpoint, and whether one is asked for: %v", len(k.parked), k.gap.Load())
+	}
+}
+
+// statusBank answers at once.
+type statusBank struct{}
+
+func (statusBank) Submit(_ context.Context, _ bank.Operation, done func(bank.Reply, error)) error {
+	done(bank.Reply{}, nil)
+	return nil
+}
+
 // fullStore has no space.
 type fullStore struct{ nowhere }
 
@@ -256,9 +316,10 @@ func TestAFullRegistryIsSweptOnceASecond(t *testing.T) {
 	ask := func(id string) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		s, err := r.makeLocked(claim{id: id, principal: "anonymous"}, true)
+		want := claim{id: id, principal: "anonymous"}
+		err := r.roomLocked(want, true)
 		if err == nil {
-			s.link.expires = now // it has expired
+			r.makeLocked(want, true).link.expires = now // it has expired
 		}
 		return err
 	}

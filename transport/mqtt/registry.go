@@ -67,6 +67,8 @@ type claim struct {
 	principal string
 	own       string
 	clean     bool
+	mayUse    func(principal, id string) bool
+	unseated  string // a principal who may not use the client id any more: a session of his is in nobody's way
 }
 
 // attach gives c the session that it claims, a new one or a stored one (present). A connection that has it is ended first:
@@ -76,6 +78,10 @@ func (r *registry) attach(c *conn, want claim) (s *session, present bool, err er
 	defer r.quit(c, want.id)
 	for waited := false; ; waited = true {
 		got, err := r.take(c, want, waited)
+		for err == errOwner && !want.mayUse(got.owner, want.id) { // which is asked without the lock
+			want.unseated = got.owner
+			got, err = r.take(c, want, waited)
+		}
 		if err != nil {
 			return nil, false, err
 		}
@@ -114,8 +120,9 @@ func (r *registry) quit(c *conn, id string) {
 
 // taken is what a claim brought.
 type taken struct {
-	elder   *conn // has waited until now, in vain
-	rival   *conn // must go first; then nothing has been done
+	owner   string // of the session, who stands in the way
+	elder   *conn  // has waited until now, in vain
+	rival   *conn  // must go first; then nothing has been done
 	session *session
 	present bool
 	before  link       // of a session that is present
@@ -150,31 +157,28 @@ func (r *registry) take(c *conn, want claim, waited bool) (taken, error) {
 	got := taken{session: r.sessions[want.id], durable: make(chan error, len(unended)+2)}
 	durable := func(err error) { got.durable <- err }
 	if s := got.session; s != nil {
-		if s.principal != want.principal {
-			return taken{}, errOwner
+		if s.principal != want.principal && s.principal != want.unseated {
+			return taken{owner: s.principal}, errOwner
 		}
 		if got.rival = s.connection(); got.rival != nil {
 			got.elder = r.outrunLocked(c, want.id)
 			r.claimants[want.id] = c
 			return got, nil
 		}
-		if got.present = !want.clean && !r.expiredLocked(s); !got.present {
-			got.records += r.forgetLocked(s, durable)
-		}
+		got.present = s.principal == want.principal && !want.clean && !r.expiredLocked(s)
 	}
 	if !got.present {
-		if len(unended) >= maxUnended || c.expiry > 0 && len(r.unended) >= r.limits.sessions {
-			return taken{}, errStore
+		if err := r.roomLocked(want, c.expiry > 0); err != nil {
+			return taken{}, err // before anything has changed
+		}
+		if got.session != nil {
+			got.records += r.forgetLocked(got.session, durable)
 		}
 		for _, incarnation := range unended {
 			r.endLocked(want.id, incarnation, durable)
 			got.records++
 		}
-		s, err := r.makeLocked(want, c.expiry > 0)
-		if err != nil {
-			return taken{}, err
-		}
-		got.session = s
+		got.session = r.makeLocked(want, c.expiry > 0)
 	}
 	got.elder = r.outrunLocked(c, want.id)
 	s := got.session
@@ -194,22 +198,35 @@ func (r *registry) take(c *conn, want claim, waited bool) (taken, error) {
 	return got, nil
 }
 
-// makeLocked makes a new session, if there may be one more.
-func (r *registry) makeLocked(want claim, persists bool) (*session, error) {
+// roomLocked returns why there may be no new session: as many have ended without a record of it as may, or there are as many as may
+// be. One in the place of another of its client id and principal is never one too many.
+func (r *registry) roomLocked(want claim, persists bool) error {
+	unended := len(r.unended[want.id])
+	if unended >= maxUnended || persists && unended == 0 && len(r.unended) >= r.limits.sessions {
+		return errStore
+	}
+	if s := r.sessions[want.id]; s != nil && s.principal == want.principal {
+		return nil
+	}
 	if r.fullLocked(want.principal) != "" && r.now().Sub(r.swept) >= sweepAgain {
 		r.sweepLocked()
 	}
 	if limit := r.fullLocked(want.principal); limit != "" {
 		r.observer.Limited(limit)
-		return nil, errSessions
+		return errSessions
 	}
+	return nil
+}
+
+// makeLocked makes a new session.
+func (r *registry) makeLocked(want claim, persists bool) *session {
 	s := &session{id: want.id, principal: want.principal, own: want.own, registry: r}
 	if r.keeper != nil && persists {
 		r.incarnation++
 		s.incarnation = r.incarnation
 	}
 	r.addLocked(s)
-	return s, nil
+	return s
 }
 
 func (r *registry) addLocked(s *session) {

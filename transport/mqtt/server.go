@@ -215,7 +215,8 @@ func (s *Server) Missed() uint64 { return s.mirror.missed.Load() }
 
 // Serve serves the listeners until ctx ends or one of them fails, whose error it returns. It then accepts no connection and
 // no operation more, answers every operation that was accepted, tells clients of MQTT 5 that the server shuts down, and
-// returns when the last connection has ended: after ten seconds at most, whatever peers do. The bank must go on answering
+// returns when the last connection has ended: after ten seconds at most, whatever peers do. It waits a second for who does not hang up,
+// and for who goes on sending as long as it does: they may not have taken yet what they were answered. The bank must go on answering
 // meanwhile.
 func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 	accepting, stop := context.WithCancel(ctx)
@@ -258,7 +259,7 @@ func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 // drain ends the connections, each as soon as it is owed nothing.
 func (s *Server) drain(doors *sync.WaitGroup) {
 	s.draining.Store(true)
-	deadline := time.AfterFunc(s.sessions.limits.drain, func() { s.each((*conn).hangUp) })
+	deadline := time.AfterFunc(s.sessions.limits.drain, func() { s.each((*conn).abort) })
 	defer deadline.Stop()
 	doors.Wait()
 	s.each(func(c *conn) {
@@ -294,6 +295,7 @@ func (s *Server) attend(wire net.Conn, v *visitor) {
 		delete(s.conns, c)
 		s.mu.Unlock()
 	}()
+	defer c.linger()
 	defer s.leave(c)
 	defer s.contain(c)
 	if s.draining.Load() || v.secure() != nil {

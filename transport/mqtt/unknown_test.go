@@ -328,3 +328,47 @@ func TestARefusedConnectLeavesTheSession(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// A clean start is refused before it has ended anything, and its own session's end, which it is about to keep, is not held against
+// it: neither where as many ends wait as may, nor where there are more sessions than there may be any more.
+func TestACleanStartAtTheLimitIsTakenOrChangesNothing(t *testing.T) {
+	stored := keeps(5, "c")
+	clean := stored
+	clean.stored = false
+	h := keep(t, nil)
+	h.server.Limits(1, 100, 100)
+	listening(t, h.address, stored).conn.Close()
+	h.server.AwaitDetached("c")
+	if p, ack := enter(t, h.address, clean); ack.present {
+		t.Error("the session is there after a clean start")
+	} else {
+		p.conn.Close()
+	}
+	h.server.AwaitDetached("c")
+
+	h.server.Limits(2, 100, 100)
+	enter(t, h.address, keeps(5, "d"))
+	h.server.Limits(1, 100, 100)
+	if p, ack := enter(t, h.address, clean); ack.present {
+		t.Error("the session is there after a clean start in a smaller house")
+	} else {
+		p.conn.Close()
+	}
+	h.server.AwaitDetached("c")
+
+	h.shelf.settle()
+	h.server.Limits(3, 100, 100)
+	h.shelf.set(func() { h.shelf.full = true })
+	if k := call(t, h.address).greet(keeps(5, "e")); k.reason != 0x88 { // which leaves an end that waits
+		t.Fatalf("on a full disk: CONNACK 0x%02x", k.reason)
+	}
+	h.shelf.set(func() { h.shelf.full = false })
+	h.server.Limits(1, 100, 100)
+	if k := call(t, h.address).greet(clean); k.reason != 0x88 {
+		t.Fatalf("with too many ends that wait: CONNACK 0x%02x", k.reason)
+	}
+	h.server.Checkpoint()
+	if _, ack := enter(t, h.address, stored); !ack.present {
+		t.Error("the CONNECT that was refused has ended the session")
+	}
+}

@@ -20,6 +20,7 @@ type village struct {
 	users  map[string]bool
 	holder string // of every certificate; it may use any id
 	busy   bool
+	apart  string      // what begins so is not for the anonymous; "" is nothing
 	asked  chan string // of each login, before it is answered, when it is not nil
 	let    chan struct{}
 }
@@ -54,6 +55,11 @@ func (v *village) Login(ctx context.Context, _ netip.Addr, user string, password
 func (v *village) Certified(*x509.Certificate) (string, bool) { return v.holder, v.holder != "" }
 
 func (v *village) MayUse(principal, id string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.apart != "" && strings.HasPrefix(id, v.apart) && principal == "anonymous" {
+		return false
+	}
 	shared := strings.HasPrefix(id, "shared-")
 	return shared || principal == "anonymous" || principal == v.holder || id == principal || strings.HasPrefix(id, principal+"-")
 }
@@ -199,6 +205,47 @@ func TestX6WhoLosesSomethingIsCut(t *testing.T) {
 	}
 	if ack := call(t, h.address).greet(hello{id: "ana", user: "ana"}); ack.reason != 0x86 {
 		t.Errorf("again: 0x%02x", ack.reason)
+	}
+}
+
+// TestX6ClientIDsThatAreSetApartAreTheirUsers: whoever was anonymous with one is cut, whether in the middle of something or not, and his
+// session is in nobody's way; what he is owed, nobody else is told.
+func TestX6ClientIDsThatAreSetApartAreTheirUsers(t *testing.T) {
+	v := newVillage()
+	h := keep(t, func(o *mqtt.Options) { o.Access = v })
+	away := listening(t, h.address, keeps(5, "ana-1"))
+	away.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+	away.ack(tPuback, 1, 0)
+	away.conn.Close()
+	five, four := listening(t, h.address, hello{id: "ana-2"}), listening(t, h.address, keeps(4, "ana-3"))
+	other := listening(t, h.address, hello{id: "x"})
+	v.set(func() { v.apart = "ana" })
+	h.server.Revoke(func(string) bool { return false })
+	five.gone(0x98)
+	four.gone(0)
+	other.publish(note{qos: 1, id: 1, payload: deposit("1", 1)})
+	other.ack(tPuback, 1, 0)
+	for _, id := range []string{"ana-1", "ana-2", "ana-3"} {
+		if ack := call(t, h.address).greet(keeps(5, id)); ack.reason != 0x85 {
+			t.Errorf("anonymous as %s: 0x%02x", id, ack.reason)
+		}
+		hers := keeps(5, id)
+		hers.user = "ana"
+		p, ack := enter(t, h.address, hers)
+		if ack.present {
+			t.Errorf("ana has anybody's session of %s", id)
+		}
+		p.quiet()
+	}
+	h = h.killed()
+	for _, id := range []string{"ana-1", "ana-2", "ana-3"} {
+		hers := keeps(5, id)
+		hers.user = "ana"
+		p, ack := enter(t, h.address, hers)
+		if !ack.present {
+			t.Errorf("after a restart ana has no session of %s", id)
+		}
+		p.quiet()
 	}
 }
 
