@@ -37,9 +37,10 @@ anew with another key.
 What was answered after the backup is not in it: let clients whose sessions
 were kept know, or move its mqtt directory away.
 
-Exits 65 when what was to be copied is damaged, with the first bad entry; 2
-when DIR cannot be used, 75 when there is no space for it or the backup was
-interrupted, 70 when a read or a write failed. Then there is no DIR.
+Exits 65 when what was to be copied is damaged, with the first bad entry; 1
+when there is no journal, 2 when DIR cannot be used, 75 when there is no space
+for it or the backup was interrupted, 70 when a read or a write failed, 78 when
+this user may not read the bank or the settings are wrong. Then there is no DIR.
 
 Examples:
 
