@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -128,6 +129,37 @@ func TestRoomForALargeEntryIsMadeOrNot(t *testing.T) {
 	silent.silent.Store(true)
 	if err := extend(silent, p, capacity+1); !errors.Is(err, syscall.EIO) || !errors.Is(err, ErrNoSpace) {
 		t.Errorf("when nobody tells the space: %v", err)
+	}
+	if err := CheckRoom(silent, 1<<60); err != nil {
+		t.Errorf("a copy, when nobody tells the space: %v", err)
+	}
+}
+
+// TestACopyAndASnapshotAskForBlocks, to the byte.
+func TestACopyAndASnapshotAskForBlocks(t *testing.T) {
+	for bytes, want := range map[int64]int64{0: 0, 1: 4096, 4096: 4096, 4097: 8192, 3 * 4096: 3 * 4096} {
+		if blocks := inBlocks(bytes); blocks != want {
+			t.Errorf("%d bytes take %d, want %d", bytes, blocks, want)
+		}
+	}
+	d := roomy(8<<20, 8192)
+	free, _, _ := d.Space()
+	if err := CheckRoom(d, 1, 4096); err != nil {
+		t.Error(err)
+	}
+	if err := CheckRoom(d, 1, 4097); !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), fmt.Sprint(free, " are free")) {
+		t.Error(err)
+	}
+	for more := range 2 {
+		d := roomy(8<<20, 8192)
+		file, err := d.Create(snapshotDraft)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &draft{s: &snapshots{e: &Engine{fsys: d}}, file: file, offset: sector, buf: make([]byte, 8192-sector+more)}
+		if err := s.flush(); errors.Is(err, syscall.ENOSPC) != (more > 0) || more == 0 && err != nil {
+			t.Errorf("%d bytes more than two blocks: %v", more, err)
+		}
 	}
 }
 

@@ -211,8 +211,8 @@ func (d *draft) copyParts(n int) error {
 // flush writes what has gathered and syncs it, so that a sync of a batch beside it never waits for more. What would go into the
 // reserve is not written: a snapshot that nobody needs must not stop a bank that has space.
 func (d *draft) flush() error {
-	grows := inBlocks(d.offset+int64(len(d.buf))) - d.offset/blockBytes*blockBytes
-	if above, _, err := spare(d.s.e.fsys); err == nil && above < grows {
+	most := inBlocks(sector + int64(len(d.buf))) // with the header, before the first
+	if above, _, err := spare(d.s.e.fsys); err == nil && above < most {
 		return fmt.Errorf("%w: a snapshot would take the reserve", syscall.ENOSPC)
 	}
 	if _, err := d.file.WriteAt(d.buf, d.offset); err != nil {

@@ -157,6 +157,10 @@ func TestAnAnswerThatIsNotTrueIsNamed(t *testing.T) {
 			continue
 		}
 		mustName(t, reason, disk, 2, reason)
+		files := &counted{FS: disk}
+		if _, err := journal.VerifyFS(files); err == nil || files.open.Load() != 0 {
+			t.Errorf("%s: %v, %d files are open", reason, err, files.open.Load())
+		}
 		o := options()
 		o.FS = disk
 		closeEngine(t, open(t, "", o))
