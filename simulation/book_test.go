@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -155,10 +156,7 @@ func (b *book) adopt(all []found) error {
 	left := b.underWay
 	for i := len(b.facts); i < len(all); i++ {
 		e := &all[i].entry
-		for len(left) > 0 && (left[0].Memo != e.Memo || left[0].ID != e.ID) {
-			left = left[1:]
-		}
-		if len(left) == 0 {
+		if left = upTo(left, e); len(left) == 0 {
 			return fmt.Errorf("I2: nobody asked for entry %d: %+v", e.Seq, *e)
 		}
 		want := b.model.Do(left[0])
@@ -184,6 +182,14 @@ func (b *book) adopt(all []found) error {
 	return b.checkEntries(all)
 }
 
+// upTo returns what of a batch is left from the operation on that an entry decides.
+func upTo(left []bank.Operation, e *bank.Entry) []bank.Operation {
+	for len(left) > 0 && (left[0].Memo != e.Memo || left[0].ID != e.ID) {
+		left = left[1:]
+	}
+	return left
+}
+
 // matches holds an entry against what is known of it.
 func (f *fact) matches(e *bank.Entry) error {
 	want := f.reply
@@ -199,15 +205,29 @@ func (f *fact) matches(e *bank.Entry) error {
 	return nil
 }
 
-// told notes that somebody was told a reply, and holds it against what the bank has answered and against real time. floor is
-// the greatest seq that anybody was told before it was asked for.
-func (b *book) told(a *asked, got bank.Reply) {
-	answered := false
-	for _, r := range a.answers {
-		r.Recorded, got.Recorded = false, false
-		answered = answered || r == got
+// handed holds what the bank hands to a door against what its engine has answered. That it is overloaded the bank says by the error of
+// Submit alone: what it has taken it answers.
+func (b *book) handed(op *bank.Operation, got bank.Reply) {
+	if got.Code == bank.Overloaded {
+		b.w.fail("I11: %v %q was taken, and answered %v", op.Kind, op.ID, got.Code)
 	}
-	if !answered && got.Code != bank.Unavailable && got.Code != bank.Overloaded {
+	if a := b.find(op.Memo); a != nil && !a.answered(got) {
+		b.w.fail("I6: the engine has answered m%d %+v, the bank says %+v", a.tag, a.answers, got)
+	}
+}
+
+// answered reports whether the engine has given that answer.
+func (a *asked) answered(got bank.Reply) bool {
+	return slices.ContainsFunc(a.answers, func(r bank.Reply) bool {
+		r.Recorded, got.Recorded = false, false
+		return r == got
+	})
+}
+
+// told notes that somebody was told a reply, and holds it against what the bank has answered and against real time. Only that it
+// cannot write now may be said without the bank.
+func (b *book) told(a *asked, got bank.Reply) {
+	if !a.answered(got) && got.Code != bank.Unavailable {
 		b.w.fail("I6: m%d was answered %+v, and told %+v", a.tag, a.answers, got)
 	}
 	b.checkOrder(a, &got)

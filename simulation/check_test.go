@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/bank/banktest"
 )
 
 // checkReply is half of I6: each reply is what the rules say at its place in the one order that all operations have.
@@ -58,8 +59,14 @@ func (w *world) checkRefusedChangesNothing(replies []bank.Reply, operations int)
 }
 
 // checkChain is I7: what a start has found follows entry from entry, and is the history that every start before it has
-// found. The hashes were computed from the bytes on the disk.
+// found. The hashes were computed from the bytes on the disk, and are computed here once more.
 func (b *book) checkChain(all []found) error {
+	var chain banktest.Chain
+	for i := range all {
+		if want := chain.Next(&all[i].entry); all[i].hash != want {
+			return fmt.Errorf("I7: the hash of entry %d is %x, and by its bytes and the hash before it %x", i+1, all[i].hash, want)
+		}
+	}
 	for i, hash := range b.hashes {
 		if all[i].hash != hash {
 			return fmt.Errorf("I7: entry %d has another hash than it had: there are two histories", i+1)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gateway/bank"
+	"gateway/bank/journal"
 )
 
 // patience is how long after a recovery everybody knows what became of what he asked: I11.
@@ -97,6 +98,7 @@ func (w *world) audit() error {
 	if err != nil {
 		return fmt.Errorf("I1: open after the stop: %w", err)
 	}
+	defer engine.Close() // again, or after a promise that was broken
 	all, err := history(engine)
 	if err != nil {
 		return err
@@ -107,19 +109,27 @@ func (w *world) audit() error {
 	if len(all) != len(w.book.facts) {
 		return fmt.Errorf("I5: %d entries, %d are known", len(all), len(w.book.facts))
 	}
+	if err := w.checkAnswers(engine, all); err != nil {
+		return fmt.Errorf("I5: %w", err)
+	}
+	if err := engine.Close(); err != nil {
+		return fmt.Errorf("close after the stop: %w", err)
+	}
+	return nil
+}
+
+// checkAnswers asks an engine that has all entries, and no more, for all that its book answers.
+func (w *world) checkAnswers(engine *journal.Engine, all []found) error {
 	ops := w.questions(all)
 	replies := make([]bank.Reply, len(ops))
 	if err := engine.Commit(context.Background(), ops, replies); err != nil {
-		return fmt.Errorf("I5: ask for the book: %w", err)
+		return fmt.Errorf("ask for the book: %w", err)
 	}
 	for i := range ops {
 		want := w.book.model.Do(ops[i])
 		if replies[i].Time = (time.Time{}); replies[i] != want {
-			return fmt.Errorf("I5: %+v is answered %+v from the disk, the entries say %+v", ops[i], replies[i], want)
+			return fmt.Errorf("%+v is answered %+v from the disk, the entries say %+v", ops[i], replies[i], want)
 		}
-	}
-	if err := engine.Close(); err != nil {
-		return fmt.Errorf("close after the stop: %w", err)
 	}
 	return nil
 }

@@ -334,7 +334,10 @@ func (p *process) submit(ctx context.Context, op bank.Operation, done func(bank.
 			w.fail("I11: an operation was answered twice: %+v", op)
 		}
 		w.unanswered.Add(-1)
-		if err != nil && !p.dead {
+		switch {
+		case err == nil:
+			w.book.handed(&op, reply)
+		case !p.dead:
 			w.book.refuses(&op)
 		}
 		done(reply, err)

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -94,7 +95,7 @@ func play(t *testing.T, seed uint64) (w *world, err error) {
 	defer stuck.Stop()
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = fmt.Errorf("%v", fault)
+			err = errors.Join(w.broken(), fmt.Errorf("%v", fault))
 		}
 	}()
 	synctest.Test(t, func(*testing.T) {

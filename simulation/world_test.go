@@ -89,6 +89,16 @@ func (w *world) fail(format string, values ...any) {
 	}
 }
 
+// broken returns the first promise that was broken, or nil.
+func (w *world) broken() error {
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wrong
+}
+
 // run plays the world to its end and returns the promise that was broken, or nil.
 func (w *world) run() error {
 	for range w.chances.steps {

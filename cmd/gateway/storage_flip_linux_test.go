@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,11 +28,11 @@ const (
 )
 
 // damageLine is how a gateway that will not start names the place.
-var damageLine = regexp.MustCompile(`damaged: (\S+) at byte \d+`)
+var damageLine = regexp.MustCompile(`damaged: (\S+) at byte (\d+)`)
 
 // TestFlippedBits flips one bit after the other in what a gateway has left: segments, mark, snapshot, and the sessions' log and
 // checkpoint. The next gateway either serves with everything that was ever said, in entries, in answers and in what sessions are
-// owed; or it does not start, exits 65, and names a file and a place in it.
+// owed; or it does not start, exits 65, and names a file and a place in it: of a segment that one, and a place that is not behind the bit.
 func TestFlippedBits(t *testing.T) {
 	count, seed := countFor(t, "GATEWAY_FLIPS", flips), rand.Uint64()
 	t.Logf("%d flips, seed %d", count, seed)
@@ -194,7 +195,7 @@ func (v *vault) flip(name string, content []byte, bit int) (served bool, err err
 	}
 	p, err := startGateway(v.dir, "")
 	if err != nil {
-		return false, v.refused(name, p, err)
+		return false, v.refused(name, bit/8, p, err)
 	}
 	defer p.kill()
 	for _, s := range v.told {
@@ -217,11 +218,14 @@ func (v *vault) flip(name string, content []byte, bit int) (served bool, err err
 	return true, nil
 }
 
-// refused checks how a gateway says that it will not start.
-func (v *vault) refused(name string, p *process, err error) error {
+// refused checks how a gateway says that it will not start, after a byte was flipped.
+func (v *vault) refused(name string, at int, p *process, err error) error {
 	place := damageLine.FindStringSubmatch(err.Error())
 	if code := p.cmd.ProcessState.ExitCode(); code != exitDamaged || place == nil {
 		return fmt.Errorf("exit code %d: %w", code, err)
+	}
+	if said, err := strconv.Atoi(place[2]); filepath.Ext(name) == ".seg" && (err != nil || place[1] != filepath.Base(name) || said > at) {
+		return fmt.Errorf("it is told as %s", place[0])
 	}
 	if place[1] != filepath.Base(name) {
 		v.t.Logf("flipped in %s, told of %s", name, place[0])

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"gateway/bank"
 	"gateway/bank/banktest"
+	"gateway/bank/journal"
 	"gateway/client"
 	"gateway/wire"
 )
@@ -112,7 +114,28 @@ func dumpOf(t *testing.T, dir string) []wire.Entry {
 	if lines.Err() != nil {
 		t.Fatal(lines.Err())
 	}
+	checkChain(t, dir, entries)
 	return entries
+}
+
+// checkChain computes the hashes of a directory's entries from what each says and the hash before it. The directory's gateway may go
+// on writing, so that there are more entries than were dumped.
+func checkChain(t *testing.T, dir string, dumped []wire.Entry) {
+	t.Helper()
+	var chain banktest.Chain
+	_, err := journal.Dump(filepath.Join(dir, "data"), func(e *bank.Entry, hash [32]byte) error {
+		want := chain.Next(e)
+		if hash != want {
+			return fmt.Errorf("the hash of entry %d is %x, and by its bytes and the hash before it %x", e.Seq, hash, want)
+		}
+		if e.Seq <= uint64(len(dumped)) && dumped[e.Seq-1].Hash != fmt.Sprintf("%x", want) {
+			return fmt.Errorf("the dump says that the hash of entry %d is %s, it is %x", e.Seq, dumped[e.Seq-1].Hash, want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("I7: %v", err)
+	}
 }
 
 // checkBalances asks every balance and a part of the statuses by each door, after all work is done.
