@@ -42,9 +42,11 @@ type keeper struct {
 	server *Server
 	store  Store
 	seq    func() uint64
-	start  uint64      // the entry up to which the last checkpoint has everything; only check uses it, once Serve runs
-	stuck  bool        // the last checkpoint could not be made; the same
 	gap    atomic.Bool // a record was not kept for want of space; the next checkpoint makes up for it
+
+	checking sync.Mutex // held by check; guards the next two
+	start    uint64     // the entry up to which the last checkpoint has everything
+	stuck    bool       // the last checkpoint could not be made
 
 	mu      sync.Mutex // guards all below; nothing is called while it is held
 	touched []*session
@@ -161,6 +163,8 @@ func (k *keeper) run(ctx context.Context) {
 
 // check makes a checkpoint when there is reason to: more than so many entries or many bytes since the last, or a gap.
 func (k *keeper) check(ctx context.Context, entries uint64) {
+	k.checking.Lock()
+	defer k.checking.Unlock()
 	seq := k.seq()
 	if seq-k.start <= entries && k.store.Size() < checkpointBytes && !k.gap.Load() {
 		return
