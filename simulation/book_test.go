@@ -205,8 +205,8 @@ func (f *fact) matches(e *bank.Entry) error {
 	return nil
 }
 
-// handed holds what the bank hands to a door against what its engine has answered. That it is overloaded the bank says by the error of
-// Submit alone: what it has taken it answers.
+// handed holds what the bank hands to a door against what its engine has answered. That it is overloaded the bank says by the
+// error of Submit alone: what it has taken it answers.
 func (b *book) handed(op *bank.Operation, got bank.Reply) {
 	if got.Code == bank.Overloaded {
 		b.w.fail("I11: %v %q was taken, and answered %v", op.Kind, op.ID, got.Code)

@@ -24,20 +24,20 @@ type device struct {
 	below     bool // it subscribes to what is below its topic, and has some replies there
 	link      *link
 	stage     stage
-	clean     bool        // the last CONNECT asked for a new session
-	fresh     bool        // and the gateway has not said yes: until then it is asked for again
-	lastID    uint16      // where packet ids are not used again
-	brief     bool        // the session of this connection ends with it
-	kept      bool        // the gateway has said that there is a session
-	greeted   time.Time   // when the last CONNACK was written
-	alive     time.Time   // when the last that said yes was
-	doubt     bool        // there may be one all the same
-	granted   bool        // and that it is subscribed
-	deaf      bool        // and, on this connection, that it is no longer
-	exchanges []*exchange // not finished, in the order of their first sending
-	unknown   []*asked    // with an id, and nobody knows what became of them
-	acks      []uint16    // of replies, not sent yet
-	ordered   uint64      // the seq of the last reply that was heard for the first time
+	clean     bool            // the last CONNECT asked for a new session
+	fresh     bool            // and the gateway has not said yes: until then it is asked for again
+	used      map[uint16]bool // packet ids that are not used again on this connection
+	brief     bool            // the session of this connection ends with it
+	kept      bool            // the gateway has said that there is a session
+	greeted   time.Time       // when the last CONNACK was written
+	alive     time.Time       // when the last that said yes was
+	doubt     bool            // there may be one all the same
+	granted   bool            // and that it is subscribed
+	deaf      bool            // and, on this connection, that it is no longer
+	exchanges []*exchange     // not finished, in the order of their first sending
+	unknown   []*asked        // with an id, and nobody knows what became of them
+	acks      []uint16        // of replies, not sent yet
+	ordered   uint64          // the seq of the last reply that was heard for the first time
 }
 
 type stage uint8
@@ -115,8 +115,15 @@ func (d *device) dial() {
 	if d.clean && d.persists {
 		d.forget() // whether the gateway hears of it or not: it is gone for the device
 	}
+	d.used = map[uint16]bool{}
+	for _, x := range d.exchanges {
+		d.used[x.id] = w.chances.impatient > 0
+	}
 	d.note("dial", int(d.level), len(d.exchanges))
-	d.send(connect(d.level, d.id, d.user, d.clean, expiry))
+	if d.level == 5 {
+		l.window = w.chances.window
+	}
+	d.send(connect(d.level, d.id, d.user, d.clean, expiry, l.window))
 }
 
 // relearn makes the device speak another version of the protocol from now on, in the session that it has. Which reply is whose
@@ -442,7 +449,7 @@ func (d *device) act() {
 func (d *device) window() int { return d.windowOf(d.level) }
 
 func (d *device) windowOf(level byte) int {
-	const most = 7
+	most := d.w.chances.most
 	if limit := d.w.chances.inFlight; level == 5 && limit > 0 {
 		return min(most, limit)
 	}
@@ -452,17 +459,18 @@ func (d *device) windowOf(level byte) int {
 // publish asks for something.
 func (d *device) publish(a *asked) {
 	n := note{qos: byte(d.w.random.IntN(3)), tag: a.tag, payload: d.encode(&a.op)}
+	if d.w.chance(d.w.chances.favoured) {
+		n.qos = d.w.chances.favourite
+	}
 	if a.owed {
 		n.qos = max(n.qos, 1) // or the reply to what was asked first may be lost
 	}
 	if d.below && d.level == 5 && d.w.random.IntN(2) == 0 {
 		n.answerTo = d.topic() + "/x"
 	}
-	for n.id = d.lastID + 1; d.find(n.id) >= 0; n.id++ {
+	for n.id = 1; d.used[n.id] || d.find(n.id) >= 0; n.id++ {
 	}
-	if d.w.chances.impatient > 0 { // who is acknowledged twice cannot tell which of two operations is meant
-		d.lastID = n.id
-	}
+	d.used[n.id] = d.w.chances.impatient > 0 // who is acknowledged twice cannot tell which of two operations is meant
 	if garbled := d.w.chance(d.w.chances.refused); garbled {
 		n.payload = n.payload[:len(n.payload)-3]
 		a.refused = true

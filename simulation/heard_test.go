@@ -83,6 +83,16 @@ func (w *world) checkSaid(d *device, p *packet) {
 	}
 }
 
+// checkWindow is what a device asks for that says how many replies it takes at once.
+func (w *world) checkWindow(l *link, d *device, p *packet) {
+	if p.kind != tPublish || p.qos() == 0 {
+		return
+	}
+	if l.sent++; l.window > 0 && l.sent > l.window {
+		w.fail("%s takes %d replies at once, and was sent %d", d.id, l.window, l.sent)
+	}
+}
+
 // limited reports whether a reply may find no room to wait. Its operation is refused then, of which MQTT 3 is told in the reply only.
 func (w *world) limited() bool { return w.chances.waiting+w.chances.waitingAll > 0 }
 

@@ -20,6 +20,8 @@ type link struct {
 	incoming []packet   // to the device, in flight
 	reading  reader     // cuts what the gateway wrote into packets
 	left     bool       // the device has gone, whether the gateway knows or not
+	window   int        // how many replies the device takes before it acknowledges them; 0: it has not said
+	sent     int        // replies of QoS 1 that the gateway has sent and heard no acknowledgement of
 
 	mu       sync.Mutex // guards all below
 	changed  *sync.Cond

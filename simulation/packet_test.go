@@ -51,7 +51,7 @@ func framed(head byte, body []byte) []byte {
 // forever is how long a session is kept that persists, in seconds.
 const forever = 100_000
 
-func connect(level byte, id, user string, clean bool, expiry uint32) []byte {
+func connect(level byte, id, user string, clean bool, expiry uint32, window int) []byte {
 	name := "MQTT"
 	if level == 3 {
 		name = "MQIsdp"
@@ -65,7 +65,11 @@ func connect(level byte, id, user string, clean bool, expiry uint32) []byte {
 	}
 	body := append(text(nil, name), level, flags, 0, 60)
 	if level == 5 {
-		body = binary.BigEndian.AppendUint32(append(body, 5, 0x11), expiry)
+		properties := binary.BigEndian.AppendUint32([]byte{0x11}, expiry)
+		if window > 0 {
+			properties = binary.BigEndian.AppendUint16(append(properties, 0x21), uint16(window))
+		}
+		body = append(append(body, byte(len(properties))), properties...)
 	}
 	body = text(body, id)
 	if user != "" {

@@ -13,9 +13,12 @@ import (
 	"time"
 )
 
-// seedsAtOnce is how many seeds go test runs, and a tenth of it under the race detector; SIMULATION_SEEDS changes it, and
-// SIMULATION_FIRST the first of them. SIMULATION_SEED=n runs that one alone and tells all of it.
-const seedsAtOnce = 300
+// seedsAtOnce is how many seeds go test runs, and a tenth of it under the race detector or with -short; SIMULATION_SEEDS changes
+// it, and SIMULATION_FIRST the first of them. SIMULATION_SEED=n runs that one alone and tells all of it.
+const seedsAtOnce = 3000
+
+// enoughSeeds is how many make everything happen that is counted.
+const enoughSeeds = 300
 
 // stuckAfter is how long a seed may take, in real time, before it is taken for stuck.
 const stuckAfter = 60 * time.Second
@@ -31,7 +34,7 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	usual := uint64(seedsAtOnce)
-	if raceDetector {
+	if raceDetector || testing.Short() {
 		usual /= 10
 	}
 	count, first := setting(t, "SIMULATION_SEEDS", usual), setting(t, "SIMULATION_FIRST", 1)
@@ -40,6 +43,11 @@ func TestSimulation(t *testing.T) {
 	took := time.Since(began)
 	t.Logf("%d seeds from %d, %d failures, %v, %.0f seeds/s\n%+v", count, first, failures, took.Round(time.Millisecond),
 		float64(count)/took.Seconds(), total)
+	for _, figure := range total.all() {
+		if *figure == 0 && count >= enoughSeeds && failures == 0 {
+			t.Error("something that is counted has never happened")
+		}
+	}
 }
 
 // setting reads a number from the environment, or takes the usual one.

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"strings"
 	"syscall"
 	"testing/synctest"
 	"time"
@@ -92,22 +93,31 @@ func (w *world) could(kind kindOfStep, which, weight int) {
 func (w *world) gather() {
 	w.choices = w.choices[:0]
 	for i, held := range w.gate.held() {
-		if at := held.at.where; at == atCheckpoint || at == atClose {
+		weight := w.chances.weightDisk
+		switch held.at.where {
+		case atCheckpoint, atClose:
 			if w.process.shelf.pending() > 0 {
 				continue
 			}
+			weight = w.chances.weightDump
+		case atAnswer, atKept:
+			weight = w.chances.weightTold
 		}
-		w.could(stepRelease, i, 10*w.chances.weightDisk)
+		w.could(stepRelease, i, 10*weight)
 	}
 	for i, wire := range w.wires {
 		if l := wire.link; !l.left {
 			w.could(stepArrive, i, min(len(l.outgoing), 1)*10*w.chances.weightNet)
-			w.could(stepReceive, i, min(len(l.incoming), 1)*10*w.chances.weightNet)
+			w.could(stepReceive, i, min(len(l.incoming), 1)*10*w.chances.weightRead)
 		} else {
 			w.could(stepSever, i, 10)
 		}
 	}
-	if w.mayPass() {
+	switch {
+	case !w.mayPass():
+	case w.ending:
+		w.could(stepTime, 0, 2) // all that waits goes on first
+	default:
 		w.could(stepTime, 0, 20)
 	}
 	if w.process == nil {
@@ -119,13 +129,13 @@ func (w *world) gather() {
 
 func (w *world) gatherServing(p *process) {
 	if p.shelf != nil && p.shelf.pending() > 0 {
-		w.could(stepRecord, 0, 200)
+		w.could(stepRecord, 0, w.chances.weightRecord)
 	}
 	if p.phase != serving {
 		return
 	}
 	if p.failed() {
-		w.could(stepStop, 0, 50)
+		w.could(stepStop, 0, w.chances.weightFailed)
 	}
 	for i, d := range w.devices {
 		if !w.ending || d.link == nil || len(d.acks) > 0 {
@@ -195,19 +205,19 @@ func (w *world) release(held *waiter) {
 	w.trace.add(line{what: held.at.where, op: op})
 	var err error
 	if at := held.at.where; at == atJournal || at == atSessions {
-		err = w.fault()
+		err = w.fault(held.at)
 	}
 	w.gate.release(held, err)
 }
 
 // fault draws whether an operation on a disk fails, and how.
-func (w *world) fault() error {
+func (w *world) fault(at point) error {
 	err := w.failing
 	switch {
 	case w.ending:
 		return nil
 	case err != nil:
-	case w.chance(w.chances.eio):
+	case w.chance(w.chances.eio), w.endsBatch(at) && w.chance(w.chances.lastSync):
 		err = syscall.EIO
 	case w.chance(w.chances.nospace):
 		err = syscall.ENOSPC
@@ -227,6 +237,12 @@ func (w *world) fault() error {
 	return err
 }
 
+// endsBatch reports whether an operation is the sync of a batch.
+func (w *world) endsBatch(at point) bool {
+	p := w.process
+	return p != nil && p.committing && at.where == atJournal && at.op.Kind == disktest.Sync && strings.HasSuffix(at.op.File, ".seg")
+}
+
 // arrive delivers a packet of a device's, or a part of one.
 func (w *world) arrive(wire wired) {
 	first := &wire.link.outgoing[0]
@@ -235,7 +251,9 @@ func (w *world) arrive(wire wired) {
 		n = 1 + w.random.IntN(n-1)
 	}
 	w.trace.add(line{what: "arrive", who: wire.device.id, n: int64(n)})
-	wire.link.arrive(n)
+	if wire.link.arrive(n); first.from == len(first.bytes) && first.bytes[0]>>4 == tPuback {
+		wire.link.sent--
+	}
 }
 
 // receive delivers a packet to a device.

@@ -239,6 +239,7 @@ func (w *world) watchWires() {
 			}
 			w.trace.add(line{what: "write", who: d.id, n: int64(p.kind), m: int64(p.id)})
 			if d.link == l {
+				w.checkWindow(l, d, &p)
 				w.checkSaid(d, &p)
 				l.incoming = append(l.incoming, p)
 			}
