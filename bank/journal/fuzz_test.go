@@ -1,52 +1,90 @@
 package journal_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 
+	"gateway/bank"
 	"gateway/bank/journal"
 	"gateway/disk/disktest"
 )
 
-// FuzzSegment puts any bytes over a part of a segment, with the mark and without. Verify and Open never panic; they agree
-// whether the journal is damaged, and one that opens keeps what it has.
+// FuzzSegment puts any bytes over a part of a segment, or in place of its end, with the mark and without. Verify and Open never
+// panic; they agree whether the journal is damaged, and one that opens has what it had: all of it with the mark or where a later
+// segment follows, and else up to some entry of the last segment.
 func FuzzSegment(f *testing.F) {
 	base, names := fuzzBase(f)
-	for _, name := range names {
-		f.Add(base.Bytes(name), uint16(0), false)
-		f.Add(base.Bytes(name)[512:], uint16(512), true)
+	for i, name := range names {
+		b := base.Bytes(name)
+		f.Add(b, uint16(0), uint8(i), false, true)
+		f.Add(b[512:], uint16(512), uint8(i), true, true)
+		for at := 0; at < len(b); at += 16 {
+			for _, marked := range []bool{false, true} {
+				f.Add([]byte{b[at] ^ 1}, uint16(at), uint8(i), marked, false)
+			}
+		}
 	}
-	f.Add([]byte{0, 0, 0, 0, 255, 255, 255, 255}, uint16(600), true)
-	f.Fuzz(func(t *testing.T, b []byte, at uint16, marked bool) {
+	f.Add([]byte{0, 0, 0, 0, 255, 255, 255, 255}, uint16(600), uint8(0), true, true)
+	want, before := goldenEntries(f), entriesBefore(f, base, names[len(names)-1])
+	f.Fuzz(func(t *testing.T, b []byte, at uint16, which uint8, marked, cut bool) {
 		disk := base.Fork(1)
-		name := names[int(at)%len(names)]
-		old := disk.Bytes(name)
-		from := min(int(at), len(old))
-		disk.Put(name, append(old[:from:from], b...))
+		name := names[int(which)%len(names)]
+		spoil(disk, name, b, int(at), cut)
 		if !marked {
 			disk.Delete("mark")
 			for _, other := range []string{"snapshot-0000000000000009", "snapshot-0000000000000011"} {
 				disk.Delete(other)
 			}
 		}
-		openAnyway(t, disk)
+		least := uint64(len(want))
+		if !marked && name == names[len(names)-1] {
+			least = before
+		}
+		if seq, opened := openAnyway(t, disk, want); opened && seq < least {
+			t.Fatalf("%d entries are left, there were %d", seq, least)
+		}
 	})
 }
 
-// FuzzSnapshot puts any bytes over a part of the newest snapshot. It is passed over, or is as good as it was: the journal
-// opens whole either way, unless the bytes name what was never durable.
+// FuzzSnapshot puts any bytes over a part of the newest snapshot, or in place of its end. It is passed over, or is as good as it
+// was: the journal opens whole either way, unless the bytes name what was never durable, which a header alone can.
 func FuzzSnapshot(f *testing.F) {
 	base, _ := fuzzBase(f)
-	const name = "snapshot-0000000000000011"
-	f.Add(base.Bytes(name)[512:1000], uint16(512))
-	f.Add([]byte("gwsnaps\n"), uint16(0))
-	f.Fuzz(func(t *testing.T, b []byte, at uint16) {
+	want := goldenEntries(f)
+	const name, sector, head, nothing = "snapshot-0000000000000011", 512, 24, 2 // bytes
+	b := base.Bytes(name)
+	f.Add(b[512:1000], uint16(512), true)
+	f.Add([]byte("gwsnaps\n"), uint16(0), true)
+	for at := sector; at < len(b); {
+		end := at + head + int(binary.LittleEndian.Uint64(b[at+8:]))
+		for i := at + head; end-at-head > nothing && i < end; i++ { // where it says anything of accounts and ids
+			f.Add([]byte{b[i] ^ 4}, uint16(i), false)
+		}
+		at = end
+	}
+	f.Fuzz(func(t *testing.T, b []byte, at uint16, cut bool) {
 		disk := base.Fork(1)
-		old := disk.Bytes(name)
-		from := min(int(at), len(old))
-		disk.Put(name, append(old[:from:from], b...))
-		openAnyway(t, disk)
+		spoil(disk, name, b, int(at), cut)
+		seq, opened := openAnyway(t, disk, want)
+		if whole := opened && seq == uint64(len(want)); !whole && int(at) >= sector || opened && !whole {
+			t.Fatalf("opened: %v, at entry %d", opened, seq)
+		}
 	})
+}
+
+// spoil puts b over a part of a file, or in place of all from there on.
+func spoil(disk *disktest.Disk, name string, b []byte, at int, cut bool) {
+	old := slices.Clone(disk.Bytes(name))
+	from := min(at, len(old))
+	if cut {
+		disk.Put(name, append(old[:from], b...))
+		return
+	}
+	copy(old[from:], b)
+	disk.Put(name, old)
 }
 
 // fuzzBase is the golden journal on a disk in memory.
@@ -63,22 +101,109 @@ func fuzzBase(f *testing.F) (*disktest.Disk, []string) {
 	return disk, names
 }
 
-func openAnyway(t *testing.T, disk *disktest.Disk) {
+// goldenEntries are those of the golden journal.
+func goldenEntries(t testing.TB) (all []bank.Entry) {
+	t.Helper()
+	_, err := journal.Dump(golden, func(e *bank.Entry, _ [32]byte) error {
+		copied := *e
+		copied.Postings = slices.Clone(e.Postings)
+		all = append(all, copied)
+		return nil
+	})
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%d golden entries, %v", len(all), err)
+	}
+	return all
+}
+
+// entriesBefore returns how many entries the segments before one have.
+func entriesBefore(t testing.TB, base *disktest.Disk, name string) uint64 {
+	t.Helper()
+	disk := base.Fork(1)
+	files, _ := disk.List() // which does not fail here
+	for _, file := range files {
+		if file == name || file == "mark" || file[0] == 's' {
+			disk.Delete(file)
+		}
+	}
+	report, err := journal.VerifyFS(disk)
+	if err != nil || report.Entries == 0 {
+		t.Fatalf("%d entries before %s, %v", report.Entries, name, err)
+	}
+	return report.Entries
+}
+
+// openAnyway opens a journal that was the golden one, unless its damage is told, and holds what it has against that one's entries.
+func openAnyway(t *testing.T, disk *disktest.Disk, want []bank.Entry) (seq uint64, opened bool) {
 	t.Helper()
 	report, verified := journal.VerifyFS(disk)
 	o := goldenOptions()
 	o.FS = disk
 	engine, err := journal.Open("", o)
-	if told(err) != told(verified) {
+	if told(err) != told(verified) || err != nil && !told(err) || verified != nil && !told(verified) {
 		t.Fatalf("open: %v; verify: %v", err, verified)
 	}
 	if err != nil {
-		return
+		return 0, false
 	}
-	if engine.Seq() != report.Entries {
-		t.Fatalf("opened at %d, verified to %d", engine.Seq(), report.Entries)
+	seq = engine.Seq()
+	if seq != report.Entries {
+		t.Fatalf("opened at %d, verified to %d", seq, report.Entries)
 	}
+	isGolden(t, engine, want)
 	closeEngine(t, engine)
+	return seq, true
+}
+
+// isGolden holds the entries, balances and ids of an engine against the golden journal, as far as the engine goes.
+func isGolden(t *testing.T, engine *journal.Engine, want []bank.Entry) {
+	t.Helper()
+	if engine.Seq() > uint64(len(want)) {
+		t.Fatalf("opened at %d, there are %d entries", engine.Seq(), len(want))
+	}
+	want = want[:engine.Seq()]
+	read := 0
+	err := engine.Entries(0, func(e *bank.Entry) error {
+		if read >= len(want) || !bytes.Equal(e.AppendCanonical(nil), want[read].AppendCanonical(nil)) {
+			t.Fatalf("entry %d is %+v", read+1, *e)
+		}
+		read++
+		return nil
+	})
+	if err != nil || read != len(want) {
+		t.Fatalf("%d of %d entries, %v", read, len(want), err)
+	}
+	book := map[bank.Account]bank.Amount{"ana": 0, "bia": 0, "c": 0}
+	var ops []bank.Operation
+	var replies []bank.Reply
+	for i := range want {
+		e := &want[i]
+		for _, p := range e.Postings {
+			book[p.Account] += p.Amount
+		}
+		if e.ID == "" {
+			continue
+		}
+		reply := e.Reply()
+		reply.Duplicate = true
+		ops = append(ops, bank.Operation{Kind: bank.KindStatus, Principal: e.Principal, ID: e.ID})
+		replies = append(replies, reply)
+	}
+	for account, balance := range book {
+		if account.House() {
+			continue
+		}
+		ops = append(ops, bank.Operation{Kind: bank.KindBalance, Account: account})
+		replies = append(replies, bank.Reply{Kind: bank.KindBalance, Seq: engine.Seq(), Balance: balance, HasBalance: true})
+	}
+	for i, got := range commit(t, engine, ops...) {
+		if ops[i].Kind == bank.KindBalance {
+			got.Time = replies[i].Time
+		}
+		if got != replies[i] {
+			t.Fatalf("%+v is answered %+v, it was %+v", ops[i], got, replies[i])
+		}
+	}
 }
 
 // told reports whether an error tells what is wrong with a journal; any other error must not be.
