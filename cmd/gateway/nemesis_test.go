@@ -348,8 +348,6 @@ func TestUnderKillsInRecoveryNothingIsLostOrDoneTwice(t *testing.T) {
 	undergo(t, nemesisKillInRecovery)
 }
 
-func TestUnderStopsWhatWasAcceptedIsAnswered(t *testing.T) { undergo(t, nemesisStop) }
-
 func TestUnderPausesNothingIsLostOrDoneTwice(t *testing.T) { undergo(t, nemesisPause) }
 
 func TestUnderLinksThatBreakStallAndHalveNothingIsLostOrDoneTwice(t *testing.T) {
