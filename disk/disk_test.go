@@ -234,3 +234,13 @@ func TestCopyCopiesTheFirstBytes(t *testing.T) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
+
+func TestTheReserveIsAShareOfTheDisk(t *testing.T) {
+	for total, want := range map[int64]int64{
+		0: 0, 15: 0, 16: 1, 1 << 20: 64 << 10, 1<<30 - 16: 64<<20 - 1, 1 << 30: 64 << 20, 1 << 40: 64 << 20,
+	} {
+		if got := disk.Reserve(total); got != want {
+			t.Errorf("of %d bytes it is %d, want %d", total, got, want)
+		}
+	}
+}

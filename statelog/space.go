@@ -3,13 +3,11 @@ package statelog
 import (
 	"fmt"
 	"time"
+
+	"gateway/disk"
 )
 
 const (
-	// largestReserve and reserveShare say how much of a disk is left to others, in bytes and as a part of it: as much as
-	// bank/journal does, which shares the disk and refuses what writes below that.
-	largestReserve = 64 << 20
-	reserveShare   = 16
 	// smallCheckpoint is how many bytes a checkpoint may take of the reserve: a start cannot do without one, and one makes
 	// good for what a full disk has not kept.
 	smallCheckpoint = 64 << 10
@@ -38,7 +36,7 @@ func (l *Log) room(write func(emit func([]byte) error) error) (ahead int64, err 
 	if free < l.lack.enough && time.Now().Before(l.lack.until) {
 		return 0, fmt.Errorf("%w: %d bytes are free, a checkpoint needs %d to be", ErrNoSpace, free, l.lack.enough)
 	}
-	room := free - min(largestReserve, total/reserveShare)
+	room := free - disk.Reserve(total)
 	if room >= ampleBytes && l.lack.pause == 0 {
 		return l.ahead, nil
 	}

@@ -19,20 +19,10 @@ import (
 func roomy(total, above int64) *disktest.Disk {
 	d := disktest.New(1)
 	d.Limit(total)
-	if taken := total - reserve(total) - above; taken > 0 {
+	if taken := total - disk.Reserve(total) - above; taken > 0 {
 		d.Put("others", make([]byte, taken))
 	}
 	return d
-}
-
-func TestTheReserveIsAShareOfTheDisk(t *testing.T) {
-	for total, want := range map[int64]int64{
-		0: 0, 15: 0, 16: 1, 1 << 20: 64 << 10, 1<<30 - 16: 64<<20 - 1, 1 << 30: 64 << 20, 1 << 40: 64 << 20,
-	} {
-		if got := reserve(total); got != want {
-			t.Errorf("of %d bytes it is %d, want %d", total, got, want)
-		}
-	}
 }
 
 // TestASegmentLeavesTheDiskAsMuchAsItTakes: it has the wanted size, or that of the reserve when that is less, or half of what is
@@ -110,7 +100,7 @@ func TestRoomForALargeEntryIsMadeOrNot(t *testing.T) {
 			t.Fatal(err)
 		}
 		free, total, _ := d.Space()
-		d.Put("more", make([]byte, free-reserve(total)-c.above))
+		d.Put("more", make([]byte, free-disk.Reserve(total)-c.above))
 		d.Before = c.before
 		err = extend(d, p, c.need)
 		if !errors.Is(err, c.want) || (c.want == ErrNoSpace) != errors.Is(err, ErrNoSpace) || c.want == nil && err != nil {

@@ -10,10 +10,8 @@ import (
 // balances go on. It is there so that a disk is refused before it is full, and so that a recovery, which writes the last
 // segment anew, has room. No segment is prepared that is larger than the reserve.
 const (
-	// LargestReserve is the reserve of a disk of 1 GiB or more, in bytes.
-	LargestReserve = 64 << 20
-	// ReserveShare is which part of a smaller disk its reserve is.
-	ReserveShare = 16
+	// ReserveShare is which part of a small disk the reserve is.
+	ReserveShare = disk.ReserveShare
 
 	// firstSegment is the size of a new journal's first segment and of the room a start makes in the last, in bytes. Each
 	// further segment is segmentGrowth times as large, up to Options.SegmentBytes, so that a small journal is a small file.
@@ -26,8 +24,6 @@ const (
 	keptBuffer = 16 << 20 // a batch's buffer that outgrows this is not kept
 )
 
-func reserve(total int64) int64 { return min(LargestReserve, total/ReserveShare) }
-
 // spare returns how many bytes the disk has above the reserve, and the reserve. A disk that does not say is no disk that fails: the
 // error wraps [ErrNoSpace], so that who needs to know asks again.
 func spare(fsys disk.FS) (above, kept int64, err error) {
@@ -35,7 +31,7 @@ func spare(fsys disk.FS) (above, kept int64, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("%w, or does not say: %w", ErrNoSpace, err)
 	}
-	kept = reserve(total)
+	kept = disk.Reserve(total)
 	return free - kept, kept, nil
 }
 
