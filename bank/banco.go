@@ -33,15 +33,17 @@ const (
 
 // Banco is the front door of the bank: it orders operations, gives them to the [Engine] in batches and answers them.
 //
-// No timer makes a batch. While one Commit runs, operations gather; the next batch is whatever has arrived.
+// While one Commit runs, operations gather; the next batch is whatever has arrived. Only one that would be far smaller than the
+// last waits for company, for a millisecond at most.
 type Banco struct {
 	engine  Engine
 	options Options
 
-	wake chan struct{} // holds a token when queue may be non-empty
+	wake chan struct{} // holds a token when queue may be non-empty, or may be as long as company
 
 	mu      sync.Mutex // guards all below; nothing is called while it is held
 	queue   queue
+	company int           // as many operations as the committer waits for; 0: it does not
 	room    chan struct{} // closed and replaced when the queue was emptied and someone waits for that
 	waiters int
 	refusal error // why Submit refuses; nil while open
@@ -102,9 +104,10 @@ func (b *Banco) Submit(ctx context.Context, op Operation, done func(Reply, error
 	}
 	b.queue.ops = append(b.queue.ops, op)
 	b.queue.done = append(b.queue.done, done)
-	first := len(b.queue.ops) == 1
+	n := len(b.queue.ops)
+	awaited := n == 1 || n == b.company
 	b.mu.Unlock()
-	if first {
+	if awaited {
 		b.signal()
 	}
 	return nil
@@ -176,15 +179,17 @@ func (b *Banco) Run(ctx context.Context) error {
 	periods := newPeriods(b.options.Investment, b.options.Now())
 	defer periods.timer.Stop()
 	var batch queue
+	var answered time.Time // when batch was
 	replies := make([]Reply, b.options.Batch)
 	for {
 		select {
 		case <-b.wake:
-			b.gather(len(batch.ops))
+			b.gather(ctx, len(batch.ops), answered)
 			batch = b.take(batch)
 			if err := b.commitAll(ctx, batch, replies); err != nil {
 				return err
 			}
+			answered = time.Now()
 		case <-periods.timer.C:
 			if err := b.yield(ctx, periods, replies); err != nil {
 				return err
@@ -201,12 +206,20 @@ const (
 	gatherings = 8
 	// crowd is a batch that needs no company: a sync is cheap among so many, and to let all go first keeps the disk waiting.
 	crowd = 160
+	// few is a batch that says nothing of the next.
+	few = 8
+	// gatherTime is how long an operation waits for company at most, and how soon company must come to be waited for. It is
+	// also the shortest time for which Go waits in a process that has nothing else to do.
+	gatherTime = time.Millisecond
 )
 
-// gather lets those run who can, for as long as that brings operations, until there are as many as last, the size of the last
-// batch: those whom that has answered are about to ask again. It waits for nobody, but lets them share a sync. Without it a
-// batch is what the first few had to say, and a quarter smaller.
-func (b *Banco) gather(last int) {
+// gather lets those join the next batch whom the last one has answered: last operations, at the time answered. They are about
+// to ask again. Without it the first of them has a sync of its own, the others together have the next, for which the whole
+// machine waits, and so on in turns.
+//
+// The committer lets those run who can, for as long as that brings operations, until there are as many as last. If they are not
+// half as many then, it waits for three quarters of all that are on their way: the rest come while these are written.
+func (b *Banco) gather(ctx context.Context, last int, answered time.Time) {
 	if last >= crowd {
 		return
 	}
@@ -218,9 +231,34 @@ func (b *Banco) gather(last int) {
 		runtime.Gosched()
 		before := waiting
 		if waiting = b.waiting(); waiting == before {
-			return
+			break
 		}
 	}
+	if last >= few && waiting < last/2 && time.Since(answered) < gatherTime {
+		b.await(ctx, min((last+waiting)*3/4, b.options.Queue, b.options.Batch))
+	}
+}
+
+// await waits until company operations are in the queue, for gatherTime at most.
+func (b *Banco) await(ctx context.Context, company int) {
+	timer := time.NewTimer(gatherTime)
+	defer timer.Stop()
+	if b.expect(company) < company {
+		select {
+		case <-b.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	b.expect(0)
+}
+
+// expect has the committer woken when company operations are in the queue, and returns how many are.
+func (b *Banco) expect(company int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.company = company
+	return len(b.queue.ops)
 }
 
 // waiting returns how many operations are in the queue.

@@ -94,6 +94,129 @@ func TestABatchIsWhateverArrivedWhileTheLastOneWasWritten(t *testing.T) {
 	})
 }
 
+// company is a bank in a bubble that has just answered last operations in one batch, while early more came.
+func company(t *testing.T, options bank.Options, last, early int) (engine *gate, submit func(n int), stop func() error) {
+	engine = newGate()
+	b := bank.New(engine, options)
+	stop = start(b)
+	submit = func(n int) {
+		for range n {
+			if err := b.Submit(t.Context(), deposit(1), func(bank.Reply, error) {}); err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+	}
+	submit(1)
+	<-engine.batches
+	for _, n := range []int{last, early} {
+		submit(n)
+		engine.release <- nil
+		if n == last {
+			synctest.Wait()
+			<-engine.batches
+		}
+	}
+	synctest.Wait()
+	return engine, submit, stop
+}
+
+// TestWhoWasAnsweredSharesTheNextBatch holds the committer to its word: three quarters of those that are on their way.
+func TestWhoWasAnsweredSharesTheNextBatch(t *testing.T) {
+	for _, c := range []struct {
+		name               string
+		options            bank.Options
+		last, early, after int // after those that came early, so many make the batch
+	}{
+		{"forty and none", bank.Options{}, 40, 0, 30},
+		{"forty and nineteen", bank.Options{}, 40, 19, 25},
+		{"forty and twenty are half: no company", bank.Options{}, 40, 20, 0},
+		{"eight", bank.Options{}, 8, 0, 6},
+		{"seven say nothing", bank.Options{}, 7, 0, 1},
+		{"just no crowd", bank.Options{}, 159, 0, 120},
+		{"a crowd", bank.Options{}, 160, 0, 1},
+		{"a queue with room for no more", bank.Options{Queue: 16}, 16, 7, 9},
+		{"a batch with room for no more", bank.Options{Batch: 40}, 40, 19, 21},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				engine, submit, stop := company(t, c.options, c.last, c.early)
+				began := time.Now()
+				for n := range c.after {
+					if len(engine.batches) > 0 {
+						t.Errorf("a batch of %d came with %d of %d", <-engine.batches, n, c.after)
+					}
+					submit(1)
+				}
+				if len(engine.batches) != 1 || time.Since(began) != 0 {
+					t.Fatalf("%d batches after %v", len(engine.batches), time.Since(began))
+				}
+				if got := <-engine.batches; got != c.early+c.after {
+					t.Errorf("a batch of %d, want %d", got, c.early+c.after)
+				}
+				engine.release <- nil
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestCompanyIsWaitedForForAMillisecondAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, submit, stop := company(t, bank.Options{}, 40, 0)
+		submit(3)
+		pass(time.Millisecond - 1)
+		synctest.Wait()
+		if len(engine.batches) != 0 {
+			t.Errorf("a batch of %d before its time", <-engine.batches)
+		}
+		pass(1)
+		synctest.Wait()
+		if len(engine.batches) != 1 || <-engine.batches != 3 {
+			t.Fatal("the three that came still wait")
+		}
+		submit(29) // more than were waited for
+		engine.release <- nil
+		synctest.Wait()
+		if len(engine.batches) != 1 || <-engine.batches != 29 {
+			t.Fatal("what came meanwhile is no batch")
+		}
+		engine.release <- nil
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestNobodyWaitsForCompanyThatIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, submit, stop := company(t, bank.Options{}, 40, 0)
+		pass(time.Millisecond)
+		submit(1)
+		if len(engine.batches) != 1 {
+			t.Fatal("an operation waits for those that were answered long ago")
+		}
+		engine.release <- nil
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAStopDoesNotWaitForCompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, submit, stop := company(t, bank.Options{}, 40, 0)
+		submit(1)
+		go func() { engine.release <- nil }()
+		began := time.Now()
+		if err := stop(); err != nil || time.Since(began) != 0 {
+			t.Errorf("stopped after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
 func TestStoppingAnswersWhatWasAcceptedAndTakesNothingMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := newGate()
