@@ -43,6 +43,7 @@ type conn struct {
 	fresh   bool   // a whole packet came since the deadline was set
 	filters int    // of a SUBSCRIBE, that mochi has asked about
 	brimful bool   // the last read left no room: more is there than the buffer takes
+	reads   moving
 
 	// Set when the CONNECT is accepted.
 	session   *session
@@ -65,6 +66,7 @@ type conn struct {
 	parting  atomic.Bool // disconnect was called: the session is let go, and then linger ends the connection
 	flushing sync.Mutex  // one batch is collected and written at a time; taken before writing
 	writing  sync.Mutex  // one packet, or one batch, at a time
+	writes   moving      // guarded by writing
 	hungUp   sync.Once
 	bound    *time.Timer // closes wire when it has lingered for farewellTime; set before parting, and not at a stop
 	arriving atomic.Bool // its CONNECT is being looked at, or has been
@@ -203,7 +205,7 @@ func (c *conn) fill() error {
 	if c.fresh && c.session != nil {
 		// Bytes that make no packet do not prolong the silence.
 		c.fresh = false
-		if err := c.wire.SetReadDeadline(time.Now().Add(c.silence)); err != nil {
+		if err := c.reads.move(c.silence, c.wire.SetReadDeadline); err != nil {
 			return err
 		}
 	}
@@ -285,6 +287,22 @@ func (c *conn) say(why reason) {
 	c.Write(appendDisconnect(nil, why))
 }
 
+// moving is a deadline that every packet puts off. To set one costs as much as to encode a packet, so it is set later than asked by
+// a part, and then again when less is left of it than asked.
+type moving struct{ last time.Time }
+
+const movingPart = 16 // of the time asked
+
+// move makes sure that at least d is left, and at most a part more.
+func (m *moving) move(d time.Duration, set func(time.Time) error) error {
+	now := time.Now()
+	if m.last.Sub(now) >= d {
+		return nil
+	}
+	m.last = now.Add(d + d/movingPart)
+	return set(m.last)
+}
+
 // hurry ends a write that is stuck, which must not keep others waiting.
 func (c *conn) hurry(deadline time.Time) {
 	if w, ok := c.wire.(interface{ hurry(time.Time) }); ok {
@@ -308,7 +326,7 @@ func (c *conn) disconnect(why reason) {
 			c.bound = time.AfterFunc(farewellTime, func() { c.wire.Close() })
 		}
 		c.parting.Store(true)
-		c.cancel()
+		c.cease()
 		c.hurry(time.Unix(1, 0))
 		c.wire.SetReadDeadline(time.Unix(1, 0))
 	})
@@ -334,11 +352,17 @@ func (c *conn) linger() {
 	}
 }
 
+// cease ends ctx, and the writer.
+func (c *conn) cease() {
+	c.cancel()
+	c.rouse()
+}
+
 // hangUp closes the connection at once. Whoever waits for it, or in it, goes on.
 func (c *conn) hangUp() {
 	c.hungUp.Do(func() {
 		c.closing.Store(true)
-		c.cancel()
+		c.cease()
 		c.wire.Close()
 	})
 }
@@ -353,7 +377,7 @@ func (c *conn) abort() {
 func (c *conn) Write(b []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	err := c.wire.SetWriteDeadline(time.Now().Add(c.server.options.WriteTimeout))
+	err := c.writes.move(c.server.options.WriteTimeout, c.wire.SetWriteDeadline)
 	if err == nil && c.closing.Load() {
 		err = c.wire.SetWriteDeadline(time.Now().Add(farewellTime))
 	}

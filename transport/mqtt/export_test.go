@@ -144,3 +144,6 @@ func (s *Server) Unended(clientID string) int {
 	defer s.sessions.mu.Unlock()
 	return len(s.sessions.unended[clientID])
 }
+
+// MovingDeadline returns what a connection puts its deadlines off with.
+func MovingDeadline() func(time.Duration, func(time.Time) error) error { return new(moving).move }

@@ -69,7 +69,7 @@ type Options struct {
 	Logger          *slog.Logger
 	ReadTimeout     time.Duration // from the connection to a whole CONNECT
 	IdleTimeout     time.Duration // the longest keep-alive, which is the one of clients that ask for none
-	WriteTimeout    time.Duration // how long a client may leave its packets in the socket
+	WriteTimeout    time.Duration // how long a client may leave its packets in the socket; at most a sixteenth more
 	Message         int           // bytes of a packet
 	InFlight        int           // operations of one connection that are accepted and not acknowledged, at most 65,535
 	Sessions        int           // connected and stored

@@ -19,15 +19,11 @@ type sending struct {
 
 // write is the writer: it sends what is ready, all of it at once, whenever there is something. It ends with the connection.
 func (c *conn) write() {
-	for {
+	for c.ctx.Err() == nil {
 		if c.flush() && c.server.draining.Load() && c.session.quiet(c) {
 			c.disconnect(shuttingDown)
 		}
-		select {
-		case <-c.awake:
-		case <-c.ctx.Done():
-			return
-		}
+		<-c.awake
 	}
 }
 
