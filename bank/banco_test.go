@@ -94,11 +94,12 @@ func TestABatchIsWhateverArrivedWhileTheLastOneWasWritten(t *testing.T) {
 	})
 }
 
-// company is a bank in a bubble that has just answered last operations in one batch, while early more came.
-func company(t *testing.T, options bank.Options, last, early int) (engine *gate, submit func(n int), stop func() error) {
+// company is a bank in a bubble that has just answered last operations in one batch, while early more came. finish ends it, after
+// the batch that is being written or comes last.
+func company(t *testing.T, options bank.Options, last, early int) (engine *gate, submit func(n int), finish func()) {
 	engine = newGate()
 	b := bank.New(engine, options)
-	stop = start(b)
+	stop := start(b)
 	submit = func(n int) {
 		for range n {
 			if err := b.Submit(t.Context(), deposit(1), func(bank.Reply, error) {}); err != nil {
@@ -108,17 +109,20 @@ func company(t *testing.T, options bank.Options, last, early int) (engine *gate,
 		synctest.Wait()
 	}
 	submit(1)
+	submit(last)
+	engine.release <- nil
+	synctest.Wait()
+	submit(early)
 	<-engine.batches
-	for _, n := range []int{last, early} {
-		submit(n)
-		engine.release <- nil
-		if n == last {
-			synctest.Wait()
-			<-engine.batches
+	<-engine.batches
+	engine.release <- nil
+	synctest.Wait()
+	return engine, submit, func() {
+		go func() { engine.release <- nil }()
+		if err := stop(); err != nil {
+			t.Error(err)
 		}
 	}
-	synctest.Wait()
-	return engine, submit, stop
 }
 
 // TestWhoWasAnsweredSharesTheNextBatch holds the committer to its word: three quarters of those that are on their way.
@@ -140,7 +144,7 @@ func TestWhoWasAnsweredSharesTheNextBatch(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				engine, submit, stop := company(t, c.options, c.last, c.early)
+				engine, submit, finish := company(t, c.options, c.last, c.early)
 				began := time.Now()
 				for n := range c.after {
 					if len(engine.batches) > 0 {
@@ -154,10 +158,7 @@ func TestWhoWasAnsweredSharesTheNextBatch(t *testing.T) {
 				if got := <-engine.batches; got != c.early+c.after {
 					t.Errorf("a batch of %d, want %d", got, c.early+c.after)
 				}
-				engine.release <- nil
-				if err := stop(); err != nil {
-					t.Error(err)
-				}
+				finish()
 			})
 		})
 	}
@@ -165,7 +166,7 @@ func TestWhoWasAnsweredSharesTheNextBatch(t *testing.T) {
 
 func TestCompanyIsWaitedForForAMillisecondAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, submit, stop := company(t, bank.Options{}, 40, 0)
+		engine, submit, finish := company(t, bank.Options{}, 40, 0)
 		submit(3)
 		pass(time.Millisecond - 1)
 		synctest.Wait()
@@ -183,36 +184,29 @@ func TestCompanyIsWaitedForForAMillisecondAtMost(t *testing.T) {
 		if len(engine.batches) != 1 || <-engine.batches != 29 {
 			t.Fatal("what came meanwhile is no batch")
 		}
-		engine.release <- nil
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		finish()
 	})
 }
 
 func TestNobodyWaitsForCompanyThatIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, submit, stop := company(t, bank.Options{}, 40, 0)
+		engine, submit, finish := company(t, bank.Options{}, 40, 0)
 		pass(time.Millisecond)
 		submit(1)
 		if len(engine.batches) != 1 {
 			t.Fatal("an operation waits for those that were answered long ago")
 		}
-		engine.release <- nil
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		finish()
 	})
 }
 
 func TestAStopDoesNotWaitForCompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, submit, stop := company(t, bank.Options{}, 40, 0)
+		_, submit, finish := company(t, bank.Options{}, 40, 0)
 		submit(1)
-		go func() { engine.release <- nil }()
 		began := time.Now()
-		if err := stop(); err != nil || time.Since(began) != 0 {
-			t.Errorf("stopped after %v: %v", time.Since(began), err)
+		if finish(); time.Since(began) != 0 {
+			t.Errorf("stopped after %v", time.Since(began))
 		}
 	})
 }

@@ -245,7 +245,7 @@ func TestACopyTellsItsBytesAndAsksForSo(t *testing.T) {
 			bytes := int64(len(target.Bytes(name)))
 			held, needed = held+bytes, needed+(bytes+4095)/4096*4096
 		}
-		for free := needed; needed-needed/journal.ReserveShare < free; {
+		for free := needed; needed-needed/reserveShare < free; {
 			needed++
 		}
 		if copied.Bytes != held || len(target.Bytes("mark")) != 8192 {
@@ -275,14 +275,14 @@ func TestACopyAsksForSpaceAgainBeforeEachSegment(t *testing.T) {
 	target.Limit(16 << 20)
 	target.Before = func(op disktest.Op) error {
 		if free, total, _ := target.Space(); op.File == firstSegment && op.Kind == disktest.Create {
-			target.Put("others", make([]byte, free-total/journal.ReserveShare-4096)) // enough for the first
+			target.Put("others", make([]byte, free-total/reserveShare-4096)) // enough for the first
 		}
 		return nil
 	}
 	if _, err := journal.Copy(t.Context(), s.disk, target); !errors.Is(err, journal.ErrNoSpace) {
 		t.Error(err)
 	}
-	if free, total, _ := target.Space(); free < total/journal.ReserveShare {
+	if free, total, _ := target.Space(); free < total/reserveShare {
 		t.Errorf("%d bytes of %d are left", free, total)
 	}
 }

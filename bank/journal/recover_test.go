@@ -124,7 +124,7 @@ func TestRoomIsMadeUnlessSpaceIsShort(t *testing.T) {
 		size := len(disk.Bytes(firstSegment))
 		disk.Limit(limit)
 		free, _, _ := disk.Space()
-		disk.Put("others", make([]byte, int(free)-limit/journal.ReserveShare-(segment-size)+lacking))
+		disk.Put("others", make([]byte, int(free)-limit/reserveShare-(segment-size)+lacking))
 		open(t, "", o)
 		want := segment
 		if lacking > 0 {

@@ -124,7 +124,7 @@ func TestASnapshotAsksForSpace(t *testing.T) {
 		const limit = 64 << 20
 		d.Limit(limit)
 		free, _, _ := d.Space()
-		d.Put("others", make([]byte, free-limit/journal.ReserveShare-size*5/4+lacking))
+		d.Put("others", make([]byte, free-limit/reserveShare-size*5/4+lacking))
 		for range 3 { // commits that it takes
 			commit(t, engine, deposit("a", 1, ""))
 		}
@@ -170,16 +170,16 @@ func TestASnapshotLeavesTheReserve(t *testing.T) {
 			above = 4096
 		}
 		free, _, _ := d.Space()
-		d.Put("others", make([]byte, free-limit/journal.ReserveShare-above))
+		d.Put("others", make([]byte, free-limit/reserveShare-above))
 		failed := len(heard.failures)
 		write(2000)
 		for range 3 { // commits that a snapshot takes
 			write(1)
 		}
 		left, _, _ := d.Space()
-		if names, _ := d.List(); left < limit/journal.ReserveShare || slices.Contains(names, "snapshot.tmp") || len(heard.failures) == failed ||
+		if names, _ := d.List(); left < limit/reserveShare || slices.Contains(names, "snapshot.tmp") || len(heard.failures) == failed ||
 			!errors.Is(heard.failures[failed], syscall.ENOSPC) {
-			t.Errorf("%d bytes were left, and now %d; %v; there are %v", above, left-limit/journal.ReserveShare, heard.failures, names)
+			t.Errorf("%d bytes were left, and now %d; %v; there are %v", above, left-limit/reserveShare, heard.failures, names)
 		}
 		d.Delete("others")
 		for write(400); len(heard.snapshots) < wanted; {

@@ -6,13 +6,7 @@ import (
 	"gateway/disk"
 )
 
-// The reserve is what the journal leaves of a disk: below it, operations that write are answered [bank.Unavailable], and
-// balances go on. It is there so that a disk is refused before it is full, and so that a recovery, which writes the last
-// segment anew, has room. No segment is prepared that is larger than the reserve.
 const (
-	// ReserveShare is which part of a small disk the reserve is.
-	ReserveShare = disk.ReserveShare
-
 	// firstSegment is the size of a new journal's first segment and of the room a start makes in the last, in bytes. Each
 	// further segment is segmentGrowth times as large, up to Options.SegmentBytes, so that a small journal is a small file.
 	firstSegment  = 4 << 20
@@ -24,7 +18,9 @@ const (
 	keptBuffer = 16 << 20 // a batch's buffer that outgrows this is not kept
 )
 
-// spare returns how many bytes the disk has above the reserve, and the reserve. A disk that does not say is no disk that fails: the
+// spare returns how many bytes the disk has above the reserve, and the reserve: below it, operations that write are answered
+// [bank.Unavailable], and balances go on. It is there so that a disk is refused before it is full, and so that a recovery, which
+// writes the last segment anew, has room. No segment is prepared that is larger than the reserve. A disk that does not say is no disk that fails: the
 // error wraps [ErrNoSpace], so that who needs to know asks again.
 func spare(fsys disk.FS) (above, kept int64, err error) {
 	free, total, err := fsys.Space()

@@ -9,8 +9,12 @@ import (
 
 	"gateway/bank"
 	"gateway/bank/journal"
+	"gateway/disk"
 	"gateway/disk/disktest"
 )
+
+// reserveShare has its name here because many a disk of these tests is called disk.
+const reserveShare = disk.ReserveShare
 
 // TestAFullDiskIsRefusedBeforeItIsFull fills a small disk until operations are refused, again and again. Balances and known
 // answers go on, nothing fails, and when there is space again service resumes by itself.
@@ -25,7 +29,7 @@ func TestAFullDiskIsRefusedBeforeItIsFull(t *testing.T) {
 		n := 0
 		for round := range 5 {
 			n = fillUp(t, engine, n)
-			if free, total, _ := disk.Space(); free < total/journal.ReserveShare/2 {
+			if free, total, _ := disk.Space(); free < total/reserveShare/2 {
 				t.Fatalf("round %d: only %d of %d bytes are left", round, free, total)
 			}
 			if err := engine.Ready(); !errors.Is(err, journal.ErrNoSpace) {
@@ -167,12 +171,12 @@ func TestSpaceThatOthersTake(t *testing.T) {
 	engine := open(t, "", o)
 	for n := range bank.Amount(3) {
 		free, total, _ := disk.Space()
-		disk.Put("others", make([]byte, free-total/journal.ReserveShare))
+		disk.Put("others", make([]byte, free-total/reserveShare))
 		if err := engine.Ready(); err != nil {
 			t.Fatal(err)
 		}
 		commit(t, engine, deposit("a", 1, ""))
-		disk.Put("others", make([]byte, free-total/journal.ReserveShare+1))
+		disk.Put("others", make([]byte, free-total/reserveShare+1))
 		before := disk.Ops()
 		replies := commit(t, engine, deposit("a", 1, ""), bank.Operation{Kind: bank.KindBalance, Account: "a"})
 		if replies[0].Code != bank.Unavailable || replies[1].Code != bank.OK || !errors.Is(engine.Ready(), journal.ErrNoSpace) {
@@ -223,7 +227,7 @@ func TestReadyTellsWhetherAnythingWasRefused(t *testing.T) {
 	o.Now = func() time.Time { return time.Unix(1_700_000_000, 0) } // so that entries have the same size in every run
 	engine := open(t, "", o)
 	free, total, _ := disk.Space()
-	disk.Put("others", make([]byte, free-total/journal.ReserveShare-100<<10)) // above the reserve, and too little for a segment
+	disk.Put("others", make([]byte, free-total/reserveShare-100<<10)) // above the reserve, and too little for a segment
 	large := deposit("a", 1, "")
 	large.Memo = strings.Repeat("m", 60)
 	commit(t, engine, large) // or there would not be the room for a small one in the end

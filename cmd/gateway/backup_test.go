@@ -17,8 +17,8 @@ import (
 
 	"gateway/bank"
 	"gateway/bank/banktest"
-	"gateway/bank/journal"
 	"gateway/client"
+	"gateway/disk"
 	"gateway/disk/disktest"
 	"gateway/evidence"
 )
@@ -291,7 +291,7 @@ func TestABackupOnAFullDisk(t *testing.T) {
 		}
 	}
 	var s syscall.Statfs_t
-	if err := syscall.Statfs(mount, &s); err != nil || s.Bavail < s.Blocks/journal.ReserveShare {
+	if err := syscall.Statfs(mount, &s); err != nil || s.Bavail < s.Blocks/disk.ReserveShare {
 		t.Errorf("of %d blocks %d are left to a gateway, %v", s.Blocks, s.Bavail, err)
 	}
 	if err := verifyOf(target); err != nil {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -217,21 +216,13 @@ func TestX8NobodyWritesTheLog(t *testing.T) {
 	memo := logs.never("fremde-post")
 	for _, format := range []string{"text", "json"} {
 		t.Run(format, func(t *testing.T) {
-			dir := t.TempDir()
 			settings := `
 socket: { listeners: [ { address: "127.0.0.1:0", codec: json }, { address: "127.0.0.1:0", codec: pickle } ] }
 mqtt: { listeners: [ { address: "127.0.0.1:0" }, { address: "127.0.0.1:0", websocket: true } ] }
 admin: { address: "127.0.0.1:0" }
 log: { level: debug, format: ` + format + ` }
 `
-			if err := os.WriteFile(filepath.Join(dir, settingsFile), []byte(settings), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			p, err := startGateway(dir, "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer p.kill()
+			p := serveWith(t, settings)
 			before := len(logs.faults())
 			for _, evil := range forgeries {
 				speak(t, p.addresses["mqtt"][0], strangersConnect(evil, "ana", password))

@@ -5,8 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -68,15 +67,7 @@ func (o *once) ask(quiet chan struct{}, ask func(n int, id string)) {
 // the connection, and what it was told is done the journal has: neither asks again, which would find an answer after a restart.
 func stopOnce(t *testing.T) {
 	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, settingsFile), []byte(stopSettings), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p, err := startGateway(dir, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.kill()
+	p := serveWith(t, stopSettings)
 	quiet := make(chan struct{})
 	var work sync.WaitGroup
 	var clients []*once
@@ -100,10 +91,10 @@ func stopOnce(t *testing.T) {
 	if work.Wait(); signalled != nil || code != exitDone || err != nil {
 		t.Fatalf("exit code %d, %v, %v\n%s", code, signalled, err, p.stderr.String())
 	}
-	entries := dumpedEntries(t, dir)
+	entries := dumpedEntries(t, p.cmd.Dir)
 	for _, o := range clients {
 		for id := range entries {
-			if _, told := o.answered[id]; !told && len(id) > len(o.door) && id[:len(o.door)] == o.door {
+			if _, told := o.answered[id]; !told && strings.HasPrefix(id, o.door+"-") {
 				t.Errorf("%s was done, and its client was told nothing", id)
 			}
 		}

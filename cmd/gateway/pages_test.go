@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,21 +15,13 @@ func TestTheOperatorsPagesTellNoSecrets(t *testing.T) {
 	secrets := []string{
 		"strangers-name", "strangers-word", "client-four", "person-five", "memo-six", "key-seven", "place-eight", "token-nine",
 	}
-	dir := t.TempDir()
 	settings := `
 ledger: { path: "${LEDGER}" }
 socket: { listeners: [ { address: "127.0.0.1:0", codec: json } ] }
 mqtt: { listeners: [ { address: "127.0.0.1:0" } ] }
 admin: { address: "127.0.0.1:0" }
 `
-	if err := os.WriteFile(filepath.Join(dir, settingsFile), []byte(settings), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p, err := startGatewayIn(dir, []string{"LEDGER=place-eight", "GATEWAY_TOKEN=token-nine"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.kill()
+	p := serveWith(t, settings, "LEDGER=place-eight", "GATEWAY_TOKEN=token-nine")
 	speak(t, p.addresses["mqtt"][0], strangersConnect("client-four", "strangers-name", "strangers-word"))
 	speak(t, p.addresses["socket"][0], []byte(`{"op":"deposit","account":"person-five","amount":1,"memo":"memo-six","id":"key-seven"}`))
 	for path, status := range map[string]string{

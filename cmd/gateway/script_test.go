@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -77,6 +79,21 @@ func startGateway(dir, path string, args ...string) (*process, error) {
 		env = []string{"PATH=" + path}
 	}
 	return startGatewayIn(dir, env, args...)
+}
+
+// serveWith starts a gateway in a directory of its own, with these settings, and kills it when the test ends.
+func serveWith(t *testing.T, settings string, env ...string) *process {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, settingsFile), []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := startGatewayIn(dir, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.kill() })
+	return p
 }
 
 // startGatewayIn is startGateway with env besides the environment of the test.

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -361,21 +360,13 @@ func TestStopEndsAHold(t *testing.T) {
 
 // TestSecondSignalKills does not let a stop that waits keep an operator waiting.
 func TestSecondSignalKills(t *testing.T) {
-	dir := t.TempDir()
 	settings := `
 bank: { investment: { enabled: true, first_after: 1ms, every: 2h, hold: 1h } }
 socket: { listeners: [ { address: "127.0.0.1:0", codec: json } ] }
 mqtt: { listeners: [] }
 admin: { address: "127.0.0.1:0" }
 `
-	if err := os.WriteFile(filepath.Join(dir, settingsFile), []byte(settings), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p, err := startGateway(dir, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.kill()
+	p := serveWith(t, settings)
 	r := &trial{t: t, address: map[string]string{"socket": p.addresses["socket"][0], "admin": p.addresses["admin"][0]}}
 	r.askUntilHeld() // the stop waits for it
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {

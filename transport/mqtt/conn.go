@@ -43,7 +43,7 @@ type conn struct {
 	fresh   bool   // a whole packet came since the deadline was set
 	filters int    // of a SUBSCRIBE, that mochi has asked about
 	brimful bool   // the last read left no room: more is there than the buffer takes
-	reads   moving
+	reads   moving // the deadline of reads
 
 	// Set when the CONNECT is accepted.
 	session   *session
@@ -66,7 +66,7 @@ type conn struct {
 	parting  atomic.Bool // disconnect was called: the session is let go, and then linger ends the connection
 	flushing sync.Mutex  // one batch is collected and written at a time; taken before writing
 	writing  sync.Mutex  // one packet, or one batch, at a time
-	writes   moving      // guarded by writing
+	writes   moving      // the deadline of writes; guarded by writing
 	hungUp   sync.Once
 	bound    *time.Timer // closes wire when it has lingered for farewellTime; set before parting, and not at a stop
 	arriving atomic.Bool // its CONNECT is being looked at, or has been
@@ -285,22 +285,6 @@ func (c *conn) say(why reason) {
 	}
 	c.hurry(time.Now().Add(farewellTime))
 	c.Write(appendDisconnect(nil, why))
-}
-
-// moving is a deadline that every packet puts off. To set one costs as much as to encode a packet, so it is set later than asked by
-// a part, and then again when less is left of it than asked.
-type moving struct{ last time.Time }
-
-const movingPart = 16 // of the time asked
-
-// move makes sure that at least d is left, and at most a part more.
-func (m *moving) move(d time.Duration, set func(time.Time) error) error {
-	now := time.Now()
-	if m.last.Sub(now) >= d {
-		return nil
-	}
-	m.last = now.Add(d + d/movingPart)
-	return set(m.last)
 }
 
 // hurry ends a write that is stuck, which must not keep others waiting.

@@ -84,7 +84,7 @@ func (h *hook) know(cl *mochi.Client, subscriptions []packets.Subscription) {
 // OnSessionEstablished starts the writer, now that the CONNACK is out.
 func (h *hook) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
 	c := connOf(cl)
-	c.fresh, c.reads = true, moving{}
+	c.fresh = true
 	c.visitor.settle()
 	c.accepted.Store(true)
 	c.heads.due = duePlain
