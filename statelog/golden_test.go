@@ -132,14 +132,7 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, at uint16, which uint8, cut bool) {
 		fsys := goldenDisk(t)
 		name := names[int(which)%len(names)]
-		old := []byte(string(fsys.Bytes(name)))
-		from := min(int(at), len(old))
-		if cut {
-			old = append(old[:from], b...)
-		} else {
-			copy(old[from:], b)
-		}
-		fsys.Put(name, old)
+		fsys.Spoil(name, b, int(at), cut)
 		replayed, err := openAnyway(fsys)
 		if err != nil {
 			if !errors.Is(err, statelog.ErrDamaged) && !errors.Is(err, statelog.ErrFormat) && !errors.Is(err, statelog.ErrOwner) {

@@ -40,7 +40,7 @@ func FuzzSegment(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, at uint16, which, mode uint8, cut bool) {
 		disk := base.Fork(1)
 		i := int(which) % len(names)
-		spoil(disk, names[i], b, int(at), cut)
+		disk.Spoil(names[i], b, int(at), cut)
 		mode %= fuzzModes
 		if mode != withMark {
 			for _, other := range []string{"mark", "snapshot-0000000000000009", "snapshot-0000000000000011"} {
@@ -105,24 +105,12 @@ func FuzzSnapshot(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte, at uint16, cut bool) {
 		disk := base.Fork(1)
-		spoil(disk, name, b, int(at), cut)
+		disk.Spoil(name, b, int(at), cut)
 		seq, opened := openAnyway(t, disk, want)
 		if whole := opened && seq == uint64(len(want)); !whole && int(at) >= sector || opened && !whole {
 			t.Fatalf("opened: %v, at entry %d", opened, seq)
 		}
 	})
-}
-
-// spoil puts b over a part of a file, or in place of all from there on.
-func spoil(disk *disktest.Disk, name string, b []byte, at int, cut bool) {
-	old := slices.Clone(disk.Bytes(name))
-	from := min(at, len(old))
-	if cut {
-		disk.Put(name, append(old[:from], b...))
-		return
-	}
-	copy(old[from:], b)
-	disk.Put(name, old)
 }
 
 // fuzzBase is the golden journal on a disk in memory.

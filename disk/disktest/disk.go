@@ -452,6 +452,18 @@ func (d *Disk) Put(name string, content []byte) {
 	d.seen[name], d.durable[name] = put, put
 }
 
+// Spoil puts b over a part of a file, as far as the file goes, or in place of all from there on, as if it had always been.
+func (d *Disk) Spoil(name string, b []byte, at int, cut bool) {
+	content := d.Bytes(name)
+	from := min(at, len(content))
+	if cut {
+		content = append(content[:from], b...)
+	} else {
+		copy(content[from:], b)
+	}
+	d.Put(name, content)
+}
+
 // Delete makes a file not exist, as if it never had.
 func (d *Disk) Delete(name string) {
 	d.mu.Lock()
