@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -33,17 +32,18 @@ const (
 
 // Banco is the front door of the bank: it orders operations, gives them to the [Engine] in batches and answers them.
 //
-// While one Commit runs, operations gather; the next batch is whatever has arrived. Only one that would be far smaller than the
-// last waits for company, for a millisecond at most.
+// While one Commit runs, operations gather; the next batch is whatever has arrived. After a batch of many the committer waits
+// for those whom it has answered, for a millisecond at most: see company.go.
 type Banco struct {
 	engine  Engine
 	options Options
 
-	wake chan struct{} // holds a token when queue may be non-empty, or may be as long as company
+	wake chan struct{} // holds a token when the queue may be as long as awaited
+	tact tact          // the committer's
 
 	mu      sync.Mutex // guards all below; nothing is called while it is held
 	queue   queue
-	company int           // as many operations as the committer waits for; 0: it does not
+	awaited int           // the committer is woken when the queue is that long
 	room    chan struct{} // closed and replaced when the queue was emptied and someone waits for that
 	waiters int
 	refusal error // why Submit refuses; nil while open
@@ -75,7 +75,7 @@ func New(engine Engine, options Options) *Banco {
 	}
 	return &Banco{
 		engine: engine, options: options,
-		wake: make(chan struct{}, 1), room: make(chan struct{}),
+		wake: make(chan struct{}, 1), awaited: 1, room: make(chan struct{}),
 	}
 }
 
@@ -104,8 +104,7 @@ func (b *Banco) Submit(ctx context.Context, op Operation, done func(Reply, error
 	}
 	b.queue.ops = append(b.queue.ops, op)
 	b.queue.done = append(b.queue.done, done)
-	n := len(b.queue.ops)
-	awaited := n == 1 || n == b.company
+	awaited := len(b.queue.ops) == b.awaited
 	b.mu.Unlock()
 	if awaited {
 		b.signal()
@@ -179,17 +178,15 @@ func (b *Banco) Run(ctx context.Context) error {
 	periods := newPeriods(b.options.Investment, b.options.Now())
 	defer periods.timer.Stop()
 	var batch queue
-	var answered time.Time // when batch was
 	replies := make([]Reply, b.options.Batch)
 	for {
 		select {
 		case <-b.wake:
-			b.gather(ctx, len(batch.ops), answered)
+			b.gather(len(batch.ops))
 			batch = b.take(batch)
 			if err := b.commitAll(ctx, batch, replies); err != nil {
 				return err
 			}
-			answered = time.Now()
 		case <-periods.timer.C:
 			if err := b.yield(ctx, periods, replies); err != nil {
 				return err
@@ -199,66 +196,6 @@ func (b *Banco) Run(ctx context.Context) error {
 			return b.commitAll(ctx, b.take(batch), replies)
 		}
 	}
-}
-
-const (
-	// gatherings bounds how often the committer lets others go first.
-	gatherings = 8
-	// crowd is a batch that needs no company: a sync is cheap among so many, and to let all go first keeps the disk waiting.
-	crowd = 160
-	// few is a batch that says nothing of the next.
-	few = 8
-	// gatherTime is how long an operation waits for company at most, and how soon company must come to be waited for. It is
-	// also the shortest time for which Go waits in a process that has nothing else to do.
-	gatherTime = time.Millisecond
-)
-
-// gather lets those join the next batch whom the last one has answered: last operations, at the time answered. They are about
-// to ask again. Without it the first of them has a sync of its own, the others together have the next, for which the whole
-// machine waits, and so on in turns.
-//
-// The committer lets those run who can, for as long as that brings operations, until there are as many as last. If they are not
-// half as many then, it waits for three quarters of all that are on their way: the rest come while these are written.
-func (b *Banco) gather(ctx context.Context, last int, answered time.Time) {
-	if last >= crowd {
-		return
-	}
-	waiting := b.waiting()
-	for range gatherings {
-		if waiting >= last {
-			return
-		}
-		runtime.Gosched()
-		before := waiting
-		if waiting = b.waiting(); waiting == before {
-			break
-		}
-	}
-	if last >= few && waiting < last/2 && time.Since(answered) < gatherTime {
-		b.await(ctx, min((last+waiting)*3/4, b.options.Queue, b.options.Batch))
-	}
-}
-
-// await waits until company operations are in the queue, for gatherTime at most.
-func (b *Banco) await(ctx context.Context, company int) {
-	timer := time.NewTimer(gatherTime)
-	defer timer.Stop()
-	if b.expect(company) < company {
-		select {
-		case <-b.wake:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	}
-	b.expect(0)
-}
-
-// expect has the committer woken when company operations are in the queue, and returns how many are.
-func (b *Banco) expect(company int) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.company = company
-	return len(b.queue.ops)
 }
 
 // waiting returns how many operations are in the queue.
@@ -299,8 +236,9 @@ func (b *Banco) take(spent queue) queue {
 func (b *Banco) commitAll(ctx context.Context, taken queue, replies []Reply) error {
 	for len(taken.ops) > 0 {
 		n := min(len(taken.ops), b.options.Batch)
-		err := b.commit(ctx, queue{taken.ops[:n], taken.done[:n]}, replies[:n])
+		batch := queue{taken.ops[:n], taken.done[:n]}
 		taken.ops, taken.done = taken.ops[n:], taken.done[n:]
+		err := b.commit(ctx, batch, replies[:n], len(taken.ops) > 0)
 		if err == nil {
 			continue
 		}
@@ -313,8 +251,8 @@ func (b *Banco) commitAll(ctx context.Context, taken queue, replies []Reply) err
 	return nil
 }
 
-// commit answers one batch. Its error means that the engine has failed for good.
-func (b *Banco) commit(ctx context.Context, batch queue, replies []Reply) error {
+// commit answers one batch; more of what was taken may follow. Its error means that the engine has failed for good.
+func (b *Banco) commit(ctx context.Context, batch queue, replies []Reply, more bool) error {
 	clear(replies)
 	began := b.options.Now()
 	err := b.engine.Commit(context.WithoutCancel(ctx), batch.ops, replies)
@@ -326,11 +264,23 @@ func (b *Banco) commit(ctx context.Context, batch queue, replies []Reply) error 
 		}
 		return err
 	}
-	for i, done := range batch.done {
-		done(replies[i], nil)
+	first := len(batch.done)
+	if !more {
+		first -= b.tact.late(first, b.waiting())
+	}
+	answer(batch.done[:first], replies)
+	if first < len(batch.done) {
+		b.meet(ctx, first, took)
+		answer(batch.done[first:], replies[first:])
 	}
 	b.options.Observer.Batch(len(batch.ops), b.waiting(), took)
 	return nil
+}
+
+func answer(done []func(Reply, error), replies []Reply) {
+	for i, done := range done {
+		done(replies[i], nil)
+	}
 }
 
 func answerUnavailable(q queue, err error) {

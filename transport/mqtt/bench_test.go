@@ -221,9 +221,9 @@ func benchDirectory(tb testing.TB) string {
 // sessions that survive the gateway.
 func BenchmarkAgainstMochi(b *testing.B) {
 	const length = 500 * time.Millisecond
-	defer journal.AddProcessors()() // for all of them
 	for _, shape := range []struct{ clients, window int }{{1, 1}, {50, 1}, {500, 1}, {50, 8}, {50, 32}, {500, 32}} {
 		b.Run(fmt.Sprintf("%dx%d", shape.clients, shape.window), func(b *testing.B) {
+			defer journal.AddProcessors()() // for all of them; package testing takes them back after each
 			memory := bank.NewMemory(bank.Rules{CreateAccounts: true}, time.Now)
 			all := []*contender{
 				{name: "stock", address: stockAddress(b)}, {name: "null", address: nullAddress(b)},

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// mosquitto returns a command of Debian's mosquitto-clients, with the house's address.
-func (h *house) mosquitto(t *testing.T, name string, args ...string) *exec.Cmd {
+// installed returns the path of a program of Debian's mosquitto-clients; without it the test is skipped.
+func installed(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -21,6 +21,13 @@ func (h *house) mosquitto(t *testing.T, name string, args ...string) *exec.Cmd {
 		}
 		t.Skipf("SKIPPED: %s is not installed, so nobody but ourselves has spoken to this server", name)
 	}
+	return path
+}
+
+// mosquitto returns a command of mosquitto-clients, with the house's address.
+func (h *house) mosquitto(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	path := installed(t, name)
 	host, port, _ := net.SplitHostPort(h.address)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
@@ -29,6 +36,7 @@ func (h *house) mosquitto(t *testing.T, name string, args ...string) *exec.Cmd {
 
 func TestMosquittoClients(t *testing.T) {
 	h := build(t, nil)
+	installed(t, "mosquitto_pub")
 	for level, version := range map[byte]string{3: "mqttv31", 4: "mqttv311", 5: "mqttv5"} {
 		for qos := range 3 {
 			t.Run(fmt.Sprint(version, " QoS ", qos), func(t *testing.T) {
