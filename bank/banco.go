@@ -264,16 +264,16 @@ func (b *Banco) commit(ctx context.Context, batch queue, replies []Reply, more b
 		}
 		return err
 	}
-	first := len(batch.done)
+	waiting, first := b.waiting(), len(batch.done)
 	if !more {
-		first -= b.tact.late(first, b.waiting())
+		first -= b.tact.late(first, waiting)
 	}
 	answer(batch.done[:first], replies)
 	if first < len(batch.done) {
-		b.meet(ctx, first, took)
+		b.meet(ctx, first+waiting, took)
 		answer(batch.done[first:], replies[first:])
 	}
-	b.options.Observer.Batch(len(batch.ops), b.waiting(), took)
+	b.options.Observer.Batch(len(batch.ops), waiting, took)
 	return nil
 }
 

@@ -63,11 +63,11 @@ func (t *tact) learn(came bool) {
 	t.regret = min(2*t.regret+1, maxAlone)
 }
 
-// meet waits until nearly all are in the queue who may soon be: those who are there, and the answered ones, whose batch took so
-// long. Two or three stragglers are not waited for.
-func (b *Banco) meet(ctx context.Context, answered int, took time.Duration) {
+// meet waits until nearly all of n operations are in the queue: those who are there, and the answered ones, whose batch took so long.
+// Two or three stragglers are not waited for.
+func (b *Banco) meet(ctx context.Context, n int, took time.Duration) {
 	began := b.options.Now()
-	came := b.await(ctx, min((answered+b.waiting())*19/20, b.options.Queue, b.options.Batch))
+	came := b.await(ctx, min(n*19/20, b.options.Queue, b.options.Batch))
 	b.tact.learn(came && b.options.Now().Sub(began) <= promptly*took)
 }
 
