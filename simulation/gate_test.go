@@ -64,6 +64,13 @@ func (g *gate) pass(at point) error {
 	return <-w.resume
 }
 
+// follow makes what the driver did before its last choice happen before what its caller does, for the race detector: of a caller whom
+// nothing but a timer has woken, synctest knows that the driver waits, and the detector does not.
+func (g *gate) follow() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+}
+
 // held returns who waits, in an order that does not depend on who came first. Everything must be at rest.
 func (g *gate) held() []*waiter {
 	g.mu.Lock()

@@ -330,6 +330,7 @@ func (t teller) Submit(ctx context.Context, op bank.Operation, done func(bank.Re
 func (p *process) submit(ctx context.Context, op bank.Operation, done func(bank.Reply, error)) error {
 	w, answered := p.w, 0
 	err := p.banco.Submit(ctx, op, func(reply bank.Reply, err error) {
+		w.gate.follow()
 		if answered++; answered > 1 {
 			w.fail("I11: an operation was answered twice: %+v", op)
 		}
