@@ -82,8 +82,8 @@ func New(engine Engine, options Options) *Banco {
 // Submit hands op to the committer. If it returns an error, op was not accepted and done is never called: [ErrOverloaded]
 // when the queue stayed full, [ErrUnauthorized], [ErrForbidden] or again [ErrOverloaded] as the Authority has it, [ErrClosed]
 // when the bank is stopping or has failed, or ctx's error; [CodeOf] tells what to answer. Otherwise done is called exactly
-// once, in the order operations were accepted, once the outcome is durable or known to have failed. Its Reply is always fit
-// to be sent: with an error it is [Unavailable]. done must not block.
+// once, in the order operations were accepted, once the outcome is durable or known to have failed, or a millisecond later at most
+// (see company.go). Its Reply is always fit to be sent: with an error it is [Unavailable]. done must not block.
 //
 // Submit blocks only while the queue is full. Any goroutine may call it.
 func (b *Banco) Submit(ctx context.Context, op Operation, done func(Reply, error)) error {
