@@ -38,8 +38,8 @@ type Banco struct {
 	engine  Engine
 	options Options
 
-	wake chan struct{} // holds a token when the queue may be as long as awaited
-	tact tact          // the committer's
+	wake     chan struct{} // holds a token when the queue may be as long as awaited
+	lateness lateness      // the committer's
 
 	mu      sync.Mutex // guards all below; nothing is called while it is held
 	queue   queue
@@ -266,7 +266,7 @@ func (b *Banco) commit(ctx context.Context, batch queue, replies []Reply, more b
 	}
 	waiting, first := b.waiting(), len(batch.done)
 	if !more {
-		first -= b.tact.late(first, waiting)
+		first -= b.lateness.of(first, waiting)
 	}
 	answer(batch.done[:first], replies)
 	if first < len(batch.done) {

@@ -27,40 +27,40 @@ const (
 	companyTime = time.Millisecond
 	// promptly: company has come in time when it took no longer than so many times the last commit.
 	promptly = 2
-	// maxAlone bounds how many batches are answered at once because company did not come.
-	maxAlone = 255
+	// maxBackoff bounds how many batches are answered at once because company did not come.
+	maxBackoff = 255
 	// gatherings bounds how often the committer lets others go first.
 	gatherings = 8
 )
 
-// tact is what the committer has learnt of those whom it answers: whether they ask again at once. It belongs to the committer.
-type tact struct {
-	alone  int // batches that are to be answered at once
-	regret int // so many will be when company fails to come the next time
+// lateness decides how many answers of a batch are late. It belongs to the committer.
+type lateness struct {
+	skip    int // so many batches are to be answered at once
+	backoff int // and so many will be when company fails to come the next time
 }
 
-// late returns how many of n answers are to be late, while waiting operations are in the queue. When these are three quarters
-// as many, all have met without that.
-func (t *tact) late(n, waiting int) int {
+// of returns how many of n answers are to be late, while waiting operations are in the queue. When these are three quarters as many,
+// all have met without that.
+func (l *lateness) of(n, waiting int) int {
 	if n < few || n >= crowd || 4*waiting >= 3*n {
 		return 0
 	}
-	if t.alone > 0 {
-		t.alone--
+	if l.skip > 0 {
+		l.skip--
 		return 0
 	}
 	return n / lateShare
 }
 
 // learn takes in whether company has come. To wait in vain once may happen. Who waits in vain again and again lets more and more
-// batches pass before the next try: one of maxAlone costs nobody much.
-func (t *tact) learn(came bool) {
+// batches pass before the next try: one of maxBackoff costs nobody much.
+func (l *lateness) learn(came bool) {
 	if came {
-		t.regret = 0
+		l.backoff = 0
 		return
 	}
-	t.alone = t.regret
-	t.regret = min(2*t.regret+1, maxAlone)
+	l.skip = l.backoff
+	l.backoff = min(2*l.backoff+1, maxBackoff)
 }
 
 // meet waits until nearly all of n operations are in the queue: those who are there, and the answered ones, whose batch took so long.
@@ -68,7 +68,7 @@ func (t *tact) learn(came bool) {
 func (b *Banco) meet(ctx context.Context, n int, took time.Duration) {
 	began := b.options.Now()
 	came := b.await(ctx, min(n*19/20, b.options.Queue, b.options.Batch))
-	b.tact.learn(came && b.options.Now().Sub(began) <= promptly*took)
+	b.lateness.learn(came && b.options.Now().Sub(began) <= promptly*took)
 }
 
 // await waits until n operations are in the queue, for companyTime at most, and returns whether they are.
@@ -100,8 +100,8 @@ func (b *Banco) wakeAt(n int) int {
 	return len(b.queue.ops)
 }
 
-// gather lets those run who can, for as long as that brings operations, until there are as many as the last batch had. Operations
-// of others who were answered at the same time are often just behind the first.
+// gather lets those run who can, for as long as that brings operations, until there are as many as the last batch had: also where no
+// answer is late, others who were answered at the same time are often just behind the first.
 func (b *Banco) gather(last int) {
 	if last >= crowd {
 		return

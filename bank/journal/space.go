@@ -19,9 +19,9 @@ const (
 )
 
 // spare returns how many bytes the disk has above the reserve, and the reserve: below it, operations that write are answered
-// [bank.Unavailable], and balances go on. It is there so that a disk is refused before it is full, and so that a recovery, which
-// writes the last segment anew, has room. No segment is prepared that is larger than the reserve. A disk that does not say is no disk that fails: the
-// error wraps [ErrNoSpace], so that who needs to know asks again.
+// [bank.Unavailable], and balances go on. It is there so that a disk is refused before it is full, and so that a recovery,
+// which writes the last segment anew, has room. No segment is prepared that is larger than the reserve. A disk that does not
+// say is no disk that fails: the error wraps [ErrNoSpace], so that who needs to know asks again.
 func spare(fsys disk.FS) (above, kept int64, err error) {
 	free, total, err := fsys.Space()
 	if err != nil {
