@@ -368,28 +368,30 @@ func TestHowAReplyIsToBeSentSurvivesAKill(t *testing.T) {
 
 func TestACleanStartForgetsAcrossAKill(t *testing.T) {
 	for _, level := range []byte{3, 4, 5} {
-		h := keep(t, nil)
-		p := listening(t, h.address, keeps(level, "c"))
-		p.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
-		p.ack(tPubrec, 1, 0)
-		p.expect(tPublish)
-		p.conn.Close()
-		clean := keeps(level, "c")
-		clean.stored = false
-		if _, ack := enter(t, h.address, clean); ack.present {
-			t.Errorf("level %d: the session is there", level)
-		}
-		h = h.killed()
-		p, ack := enter(t, h.address, keeps(level, "c"))
-		if ack.present != (level == 5) { // of MQTT 5 the clean start's own session persists
-			t.Errorf("level %d: present %v", level, ack.present)
-		}
-		p.quiet()
-		p.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
-		p.ack(tPubrec, 1, 0)
-		if h.entries() != 2 {
-			t.Errorf("level %d: %d entries", level, h.entries())
-		}
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			h := keep(t, nil)
+			p := listening(t, h.address, keeps(level, "c"))
+			p.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
+			p.ack(tPubrec, 1, 0)
+			p.expect(tPublish)
+			p.conn.Close()
+			clean := keeps(level, "c")
+			clean.stored = false
+			if _, ack := enter(t, h.address, clean); ack.present {
+				t.Errorf("level %d: the session is there", level)
+			}
+			h = h.killed()
+			p, ack := enter(t, h.address, keeps(level, "c"))
+			if ack.present != (level == 5) { // of MQTT 5 the clean start's own session persists
+				t.Errorf("level %d: present %v", level, ack.present)
+			}
+			p.quiet()
+			p.publish(note{qos: 2, id: 1, payload: deposit("1", 1)})
+			p.ack(tPubrec, 1, 0)
+			if h.entries() != 2 {
+				t.Errorf("level %d: %d entries", level, h.entries())
+			}
+		})
 	}
 }
 

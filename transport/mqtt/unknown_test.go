@@ -53,28 +53,30 @@ func (k *keptHouse) recovered() *keptHouse {
 // A checkpoint is written while a QoS 2 operation of unknown outcome waits for the answer before it. The packet id is taken.
 func TestACheckpointHasAWaitingOperationOfUnknownOutcome(t *testing.T) {
 	for _, level := range []byte{3, 4, 5} {
-		h := keep(t, nil)
-		p := listening(t, h.address, keeps(level, "c"))
-		n := note{qos: 2, id: 7, payload: deposit("1", 20)}
-		h.shelf.set(func() {
-			h.shelf.writing = sync.OnceFunc(func() {
-				h.shelf.hold()
-				p.publish(note{qos: 1, id: 1, payload: `{"op":"balance","account":"1"}`})
-				h.mustWait(t, p) // for its record
-				h.engine.lost.Store(true)
-				p.publish(n)
-				h.awaitFailure()
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			h := keep(t, nil)
+			p := listening(t, h.address, keeps(level, "c"))
+			n := note{qos: 2, id: 7, payload: deposit("1", 20)}
+			h.shelf.set(func() {
+				h.shelf.writing = sync.OnceFunc(func() {
+					h.shelf.hold()
+					p.publish(note{qos: 1, id: 1, payload: `{"op":"balance","account":"1"}`})
+					h.mustWait(t, p) // for its record
+					h.engine.lost.Store(true)
+					p.publish(n)
+					h.awaitFailure()
+				})
 			})
+			h.server.Checkpoint()
+			h = h.recovered()
+			p, _ = enter(t, h.address, keeps(level, "c"))
+			n.dup = 1
+			p.publish(n)
+			p.acked(tPubrec, 7)
+			if h.entries() != 1 {
+				t.Errorf("level %d: %d entries", level, h.entries())
+			}
 		})
-		h.server.Checkpoint()
-		h = h.recovered()
-		p, _ = enter(t, h.address, keeps(level, "c"))
-		n.dup = 1
-		p.publish(n)
-		p.acked(tPubrec, 7)
-		if h.entries() != 1 {
-			t.Errorf("level %d: %d entries", level, h.entries())
-		}
 	}
 }
 
@@ -150,45 +152,49 @@ func TestARefusalInACheckpointAndBehindItIsOne(t *testing.T) {
 // A PUBREL that comes again, on the connection or the next one, is answered when the release is on stable storage, and not before.
 func TestAPubrelThatComesAgainWaitsForTheFirst(t *testing.T) {
 	for _, level := range []byte{3, 4, 5} {
-		h := keep(t, nil)
-		p := listening(t, h.address, keeps(level, "c"))
-		p.publish(note{qos: 2, id: 7, payload: deposit("1", 20)})
-		p.acked(tPubrec, 7)
-		p.settle()
-		release := h.shelf.hold()
-		p.pubrel(7)
-		p.pubrel(7)
-		h.mustWait(t, p)
-		release()
-		p.acked(tPubcomp, 7)
-		p.acked(tPubcomp, 7)
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			h := keep(t, nil)
+			p := listening(t, h.address, keeps(level, "c"))
+			p.publish(note{qos: 2, id: 7, payload: deposit("1", 20)})
+			p.acked(tPubrec, 7)
+			p.settle()
+			release := h.shelf.hold()
+			p.pubrel(7)
+			p.pubrel(7)
+			h.mustWait(t, p)
+			release()
+			p.acked(tPubcomp, 7)
+			p.acked(tPubcomp, 7)
+		})
 	}
 }
 
 func TestAPubrelIsNotAnsweredBeforeItIsKeptThoughItComesAgain(t *testing.T) {
 	for _, level := range []byte{3, 4, 5} {
-		h := keep(t, nil)
-		p := listening(t, h.address, keeps(level, "c"))
-		p.publish(note{qos: 2, id: 7, payload: deposit("1", 20)})
-		p.acked(tPubrec, 7)
-		p.settle()
-		h.shelf.set(func() { h.shelf.full = true })
-		p.pubrel(7)
-		p.quiet()
-		h.shelf.settle()
-		h.shelf.set(func() { h.shelf.full = false })
-		p.conn.Close()
-		h.server.AwaitDetached("c")
-		p, _ = enter(t, h.address, keeps(level, "c"))
-		p.pubrel(7)
-		p.acked(tPubcomp, 7) // after the next checkpoint
-		h = h.killed()
-		p, _ = enter(t, h.address, keeps(level, "c"))
-		p.publish(note{qos: 2, id: 7, dup: 1, payload: deposit("1", 1)}) // whose first was lost with the process
-		p.acked(tPubrec, 7)
-		if h.entries() != 2 {
-			t.Errorf("level %d: acknowledged, and not done: %d entries", level, h.entries())
-		}
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			h := keep(t, nil)
+			p := listening(t, h.address, keeps(level, "c"))
+			p.publish(note{qos: 2, id: 7, payload: deposit("1", 20)})
+			p.acked(tPubrec, 7)
+			p.settle()
+			h.shelf.set(func() { h.shelf.full = true })
+			p.pubrel(7)
+			p.quiet()
+			h.shelf.settle()
+			h.shelf.set(func() { h.shelf.full = false })
+			p.conn.Close()
+			h.server.AwaitDetached("c")
+			p, _ = enter(t, h.address, keeps(level, "c"))
+			p.pubrel(7)
+			p.acked(tPubcomp, 7) // after the next checkpoint
+			h = h.killed()
+			p, _ = enter(t, h.address, keeps(level, "c"))
+			p.publish(note{qos: 2, id: 7, dup: 1, payload: deposit("1", 1)}) // whose first was lost with the process
+			p.acked(tPubrec, 7)
+			if h.entries() != 2 {
+				t.Errorf("level %d: acknowledged, and not done: %d entries", level, h.entries())
+			}
+		})
 	}
 }
 
